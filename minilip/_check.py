@@ -1,0 +1,87 @@
+"""Refuse bad input with one sentence: what was expected and what came."""
+
+import functools
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+P, R = ParamSpec("P"), TypeVar("R")
+
+
+def fail(name: str, expected: str, came: object) -> None:
+    raise ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def finite(name: str, x: Tensor) -> None:
+    # A sum is finite only if every entry is, and costs one pass; float32 keeps half precision from overflowing.
+    total = x.detach().sum(dtype=torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else None)
+    if not math.isfinite(total.item()):
+        fail(name, "finite numbers", f"{int((~torch.isfinite(x)).sum())} non-finite of {x.numel()}")
+
+
+def embeddings(name: str, x: Tensor, least: int = 1) -> None:
+    """A floating-point (B, D) tensor of finite numbers with B >= least."""
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        fail(name, "a floating-point tensor", getattr(x, "dtype", type(x).__name__))
+    if x.dim() != 2 or x.shape[1] == 0:
+        fail(name, "shape (B, D)", tuple(x.shape))
+    if x.shape[0] < least:
+        why = " (in-batch negatives need a second pair)" if least == 2 else ""
+        fail(name, f"a batch of at least {least}{why}", f"a batch of {x.shape[0]}")
+    finite(name, x)
+
+
+def paired(name_x: str, x: Tensor, name_y: str, y: Tensor, least: int = 2) -> None:
+    """Two embedding matrices of the same shape and device: row i of one belongs to row i of the other."""
+    embeddings(name_x, x, least)
+    embeddings(name_y, y, least)
+    if x.shape != y.shape:
+        fail(name_y, f"the shape of {name_x}, {tuple(x.shape)}", tuple(y.shape))
+    if x.device != y.device:
+        fail(name_y, f"the device of {name_x}, {x.device}", y.device)
+    if x.dtype != y.dtype:
+        fail(name_y, f"the dtype of {name_x}, {x.dtype}", y.dtype)
+
+
+def number(name: str, value: "float | Tensor") -> float:
+    if isinstance(value, Tensor) and value.numel() != 1:
+        fail(name, "one number", f"shape {tuple(value.shape)}")
+    plain = float(value.detach() if isinstance(value, Tensor) else value)
+    if not math.isfinite(plain):
+        fail(name, "a finite number", plain)
+    return plain
+
+
+def positive(name: str, value: "float | Tensor") -> None:
+    if (plain := number(name, value)) <= 0:
+        fail(name, "a finite number above 0", plain)
+
+
+def count(name: str, value: int, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        fail(name, f"a whole number of at least {least}", repr(value))
+
+
+def choice(name: str, value: object, among: "tuple[str, ...] | list[str]") -> None:
+    if value not in among:
+        fail(name, f"one of {', '.join(map(str, among))}", repr(value))
+
+
+def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
+    """Compute a loss in float32 or better: half-precision tensors are widened and autocast is off inside."""
+
+    @functools.wraps(loss)
+    def wide(*args: P.args, **kwargs: P.kwargs) -> R:
+        device = next((x.device.type for x in args if isinstance(x, Tensor)), "cpu")
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+            return loss(*map(_widen, args), **{name: _widen(x) for name, x in kwargs.items()})  # type: ignore[arg-type]
+
+    return wide
+
+
+def _widen(x: object) -> object:
+    return x.float() if isinstance(x, Tensor) and x.dtype in (torch.float16, torch.bfloat16) else x
