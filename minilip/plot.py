@@ -131,7 +131,7 @@ def line(ax: Axes, y: float | None, name: str) -> None:
     if y is None:
         return
     ax.axhline(y, color="#777777", linewidth=0.8, linestyle="--")
-    ax.annotate(name, (1, y), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color="#555555")
+    ax.annotate(name, (0.01, y), xycoords=("axes fraction", "data"), va="bottom", fontsize=8, color="#555555")
 
 
 def matrix(

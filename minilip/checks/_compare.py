@@ -63,15 +63,20 @@ def gap(left: Tensor, right: Tensor) -> float:
     return (apart.max() / scale).item()
 
 
+def slack(values: dict, tolerance: float) -> float:
+    """The tolerance that results of this precision deserve."""
+    return max(tolerance, *(SLACK.get(leaf.dtype, 0.0) for leaf in values.values() if isinstance(leaf, Tensor)), 0.0)
+
+
 def close(got: Any, want: Any, tolerance: float) -> bool:
-    """Equal leaves: tensors within the tolerance of their precision, whole numbers and all else exactly."""
+    """Equal leaves: floating-point numbers within the tolerance, whole numbers and all else exactly."""
     if not isinstance(got, Tensor) or not isinstance(want, Tensor):
         return type(got) is type(want) and bool(got == want)
     if shape(got) != shape(want):
         return False
     if not got.is_floating_point() and not want.is_floating_point():
         return torch.equal(plain(got), plain(want))
-    return gap(got, want) <= max(tolerance, SLACK.get(got.dtype, 0.0))
+    return gap(got, want) <= tolerance
 
 
 def all_close(got: dict, want: dict, tolerance: float) -> bool:
@@ -87,8 +92,24 @@ def broken(got: dict, want: dict) -> bool:
     )
 
 
-def signature(function: Callable) -> list[str]:
+def untouched(before: Any, after: Any) -> bool:
+    """Whether every tensor and array still holds the numbers it held."""
+    old, new = leaves(before), leaves(after)
+    return old.keys() == new.keys() and all(
+        shape(x) == shape(new[p]) and torch.equal(x.nan_to_num(), new[p].nan_to_num())
+        for p, x in old.items()
+        if isinstance(x, Tensor)
+    )
+
+
+def names(function: Callable) -> list[str]:
+    """Of the arguments."""
     return list(inspect.signature(function).parameters)
+
+
+def kind(x: Tensor) -> str:
+    """Precision and device are the learner's choice, the kind of number is not."""
+    return "floating-point" if x.is_floating_point() else str(x.dtype).removeprefix("torch.").rstrip("0123456789")
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------
@@ -109,10 +130,6 @@ def describe(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def arguments(names: Sequence[str], values: Sequence[Any]) -> str:
-    return ", ".join(f"{n} {describe(v)}" for n, v in zip(names, values, strict=False)) or "no arguments"
-
-
 def numbers(leaf: Any, most: int = 6) -> str:
     """The first entries of a tensor, and its shape where there are more; other values as they are."""
     if not isinstance(leaf, Tensor):
@@ -125,15 +142,15 @@ def numbers(leaf: Any, most: int = 6) -> str:
 
 def worst(got: Tensor, want: Tensor) -> str:
     """Where two tensors of one shape differ most."""
-    apart = (plain(got) - plain(want)).abs().nan_to_num(nan=math.inf)
+    apart = (plain(got) - plain(want)).abs().nan_to_num(nan=math.inf, posinf=math.inf)
     at = tuple(int(i) for i in np.unravel_index(int(apart.argmax()), apart.shape))
     return f"largest difference {apart[at].item():.3g}" + (f" at {list(at)}" if at else "")
 
 
-def _quantities(names: Sequence[str], args: Sequence[Any]) -> dict[str, Tensor]:
+def _quantities(argument_names: Sequence[str], args: Sequence[Any]) -> dict[str, Tensor]:
     """The numbers that a forgotten or a doubled factor usually is: 2, the sizes of the inputs, their scalars."""
     found = {"2": 2.0}
-    for name, value in zip(names, args, strict=False):
+    for name, value in zip(argument_names, args):  # noqa: B905
         if isinstance(value, Tensor) and value.dim():
             found |= {f"{name}.shape[{axis}]": float(size) for axis, size in enumerate(value.shape)}
         elif isinstance(value, float | int | Tensor):
@@ -159,11 +176,13 @@ SCALINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def relation(names: Sequence[str], cases: Sequence[tuple[Sequence[Any], dict, dict]], tolerance: float) -> str | None:
+def relation(
+    argument_names: Sequence[str], cases: Sequence[tuple[Sequence[Any], dict, dict]], tolerance: float
+) -> str | None:
     """What the results are of the expected ones, for instance their double, where one relation explains all cases.
 
     Args:
-        names: of the arguments.
+        argument_names: for the words.
         cases: (arguments, what came, what was expected), the last two as `leaves`.
     """
     if any(got.keys() != want.keys() for _, got, want in cases):
@@ -171,7 +190,9 @@ def relation(names: Sequence[str], cases: Sequence[tuple[Sequence[Any], dict, di
 
     def explains(change: Callable[[Tensor, int], Tensor]) -> bool:
         return all(
-            isinstance(leaf, Tensor) and isinstance(want[p], Tensor) and close(leaf, change(plain(want[p]), i), tolerance)
+            isinstance(leaf, Tensor)
+            and isinstance(want[p], Tensor)
+            and close(leaf, change(plain(want[p]), i), tolerance)
             for i, (_, got, want) in enumerate(cases)
             for p, leaf in got.items()
         )
@@ -179,7 +200,7 @@ def relation(names: Sequence[str], cases: Sequence[tuple[Sequence[Any], dict, di
     for label, f in RELATIONS.items():
         if explains(lambda want, _, f=f: f(want)):  # type: ignore[misc]
             return label
-    found = [_quantities(names, args) for args, _, _ in cases]
+    found = [_quantities(argument_names, args) for args, _, _ in cases]
     for quantity in found[0]:
         for label, g in SCALINGS.items():
             if all(quantity in q for q in found) and explains(lambda want, i, g=g, q=quantity: g(want, found[i][q])):  # type: ignore[misc]

@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 from minilip import _check
 from minilip.data import home
 from minilip.data.concepts import ARTWORK, SPLITS, WORDS, read_concepts, read_credit, read_vectors, split_of
-from minilip.data.fetch import fetch, replacing
+from minilip.data.fetch import MissingData, fetch, replacing
 
 ARTISTS = tuple(ARTWORK)
 UNSEEN_ARTIST = "openmoji"  # kept out of training wherever a lesson asks for an unseen style
@@ -115,7 +115,7 @@ class EmojiPairs(Dataset[tuple[Tensor, str]]):
         artist: (N,) int64, into ARTISTS.
         concepts: (K,) int64, the split's concepts.
         labels, tags, codepoints: the table, always of all C concepts: captions, tuples of words, code points.
-        group, subgroup: (C,) int64, into group_names (9) and subgroup_names (94).
+        group, subgroup: (C,) int64, into group_names (9) and subgroup_names (95).
         credits: who drew and who named these, and the licence of each.
     Raises:
         ValueError: an argument out of range.
@@ -222,5 +222,8 @@ def _check_size(size: int) -> None:
 
 
 if __name__ == "__main__":
-    data = EmojiPairs()
+    try:
+        data = EmojiPairs()
+    except MissingData as error:
+        raise SystemExit(str(error)) from None
     print(f"{len(data):,} pictures of {len(data.concepts):,} concepts, {data.size} x {data.size}, in {data.root}")

@@ -1,0 +1,56 @@
+# %% [markdown]
+# # 00 · Start here
+#
+# A child hears "dog" and sees the dog, a few hundred times, and then recognises dogs nobody has named. Nobody gave the child a list of classes. Which signal was enough?
+#
+# This course is about one answer: *compare*. Pull together what belongs together, push apart what does not, and what is left is a representation that knows what things have in common. You derive the method, write it yourself, train it on the machine in front of you, and find out where it fails.
+
+# %%
+from minilip.course import *
+device = setup("00_start")
+
+# %% [markdown]
+# If the line above shows a version and a device, you are set up. A GPU is welcome and never needed.
+#
+# ## A world where every answer is known
+#
+# Below are eight *scenes*: pictures drawn by a program, each with a sentence that describes it. Look at the first one and cover its sentence. What would you have to know to write it?
+
+# %%
+import torch
+
+from minilip import plot
+from minilip.data.scenes import Scenes
+
+world = Scenes(size=64)
+latents = world.sample(8, torch.Generator().manual_seed(3))
+pictures = world.render(latents)
+figure = plot.images(pictures, world.caption(latents, detail=3), columns=4)
+
+# %% [markdown]
+# Size, colour and shape: the program chose them before it drew anything, and so it can tell us. These hidden choices are called *latents*. In a photograph they are unknown; here we can ask a model what it has understood, and check.
+#
+# Sentences say as much as we let them. This is the first scene, described in six ways, from vague to exact:
+
+# %%
+for detail in range(6):
+    print(world.caption(latents[:1], detail=detail)[0])
+
+# %% [markdown]
+# The vague sentences fit many pictures, the exact one fits few. That one picture has many true sentences, and one sentence many pictures, is the difficulty behind half of this course.
+#
+# Scenes are endless and free, so that you never wait for a download. Where it matters we switch to real pictures: emoji, each drawn by four artists.
+#
+# ## How a lesson works
+#
+# 1. **A lesson** (`notebooks/`) asks a question, derives the answer, and trains a small model. Under every equation a cell computes both of its sides. Run the cells in order, change a number, run them again; nothing breaks.
+# 2. **Its exercises** (`exercises/`) have the same number. You fill in a cell and run it. `check` says PASS, or names the mistake it recognises. The notebook goes on either way.
+# 3. **Stuck?** Remove the `#` before `hint(...)` and run the cell: a nudge first, then more. `solutions/` has one way to do it.
+# 4. **How far am I?** `progress()` lists every exercise. It remembers what you solved after you close the notebook.
+#
+# ## The map
+#
+# <!-- map -->
+# <!-- /map -->
+#
+# Each lesson says which ones it builds on. If you are new to contrastive learning, begin with the lowest number.
