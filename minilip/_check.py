@@ -9,7 +9,8 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def fail(name: str, expected: str, came: object) -> None:

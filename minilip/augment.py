@@ -59,8 +59,8 @@ def move(
 def recolour(images: Tensor, generator: torch.Generator, strength: float = 0.25) -> Tensor:
     """Mix the colour channels and bend the brightness of each picture by its own random amount; white stays white.
 
-    $$ x' = (M x)^\\gamma, \\qquad M = \\text{rows of } I + \\text{strength} \\cdot N(0, 1), \\text{ each divided by its sum},
-       \\qquad \\log \\gamma \\sim N(0, (2\\,\\text{strength})^2) $$
+    $$ x' = (M x)^\\gamma, \\qquad M = \\text{rows of } I + \\text{strength}\\, n, \\text{ each divided by its sum},
+       \\qquad n \\sim N(0, 1) \\text{ cut at } \\pm 1, \\qquad \\log \\gamma \\sim N(0, (2\\,\\text{strength})^2) $$
 
     Args:
         images: (B, 3, H, W) in [0, 1].
@@ -74,7 +74,9 @@ def recolour(images: Tensor, generator: torch.Generator, strength: float = 0.25)
     if not 0 <= strength <= 0.3:
         _check.fail("strength", "0 to 0.3", strength)
     b, device = len(images), generator.device
-    mix = torch.eye(3, device=device) + strength * torch.randn(b, 3, 3, generator=generator, device=device).clamp_(-1, 1)
+    mix = torch.eye(3, device=device) + strength * torch.randn(b, 3, 3, generator=generator, device=device).clamp_(
+        -1, 1
+    )
     mix = mix / mix.sum(dim=2, keepdim=True)  # (B, 3, 3), rows sum to 1
     gamma = torch.exp(2 * strength * torch.randn(b, 1, 1, 1, generator=generator, device=device))
     return torch.einsum("bij,bjhw->bihw", mix, images).clamp(0, 1) ** gamma

@@ -97,13 +97,18 @@ class CLIP(nn.Module):
     """
 
     def __init__(
-        self, image_tower: nn.Module, text_tower: nn.Module, tokenizer: Tokenizer, dim: int = 64, hidden: int | None = None
+        self,
+        image_tower: nn.Module,
+        text_tower: nn.Module,
+        tokenizer: Tokenizer,
+        dim: int = 64,
+        hidden: int | None = None,
     ):
         super().__init__()
         _check.count("dim", dim)
         self.image_tower, self.text_tower, self.tokenizer = image_tower, text_tower, tokenizer
-        self.image_map = _projection(image_tower.dim, dim, hidden)  # W_i
-        self.text_map = _projection(text_tower.dim, dim, hidden)  # W_t
+        self.image_map = _projection(image_tower, dim, hidden)  # W_i
+        self.text_map = _projection(text_tower, dim, hidden)  # W_t
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # t_0
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -129,7 +134,8 @@ def _unit(x: Tensor) -> Tensor:
     return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=1)
 
 
-def _projection(before: int, after: int, hidden: int | None) -> nn.Module:
+def _projection(tower: nn.Module, after: int, hidden: int | None) -> nn.Module:
+    before = int(tower.dim)  # type: ignore[arg-type]
     if hidden is None:
         return nn.Linear(before, after, bias=False)
     return nn.Sequential(nn.Linear(before, hidden), nn.GELU(), nn.Linear(hidden, after, bias=False))
@@ -165,7 +171,7 @@ def zero_shot_classifier(model: CLIP, names: Sequence[str], templates: str | Seq
     Source: Radford et al. 2021, section 3.1.4; lesson 07.
     """
     prompts = fill(templates, names)  # C rows of one prompt a template
-    for sentence in sum(prompts, []):
+    for sentence in (sentence for row in prompts for sentence in row):
         if unknown := model.tokenizer.unknown(sentence):
             _check.fail(f"prompt {sentence!r}", "words that the model was trained on", ", ".join(unknown))
     device = model.logit_scale.device

@@ -188,7 +188,7 @@ def hint(name: str) -> None:
     rows = _progress()
     used = rows.get(name, {}).get("hints", 0)
     if used == len(exercise.hints):
-        print(f"That were all hints. The solution is in solutions/{lesson}.ipynb")
+        print(f"Those were all the hints. The solution is in solutions/{lesson}.ipynb")
         return
     print(textwrap.fill(f"Hint {used + 1} of {len(exercise.hints)}: {exercise.hints[used]}", 110))
     _record(rows, name, hints=used + 1)

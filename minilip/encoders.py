@@ -115,7 +115,7 @@ class _Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Vision Transformer (Dosovitskiy et al. 2021): patches as words, a [CLS] token to read from. (B, 3, H, W) -> (B, D)"""
+    """Vision Transformer (Dosovitskiy et al. 2021): patches as words, read at a [CLS] token. (B, 3, H, W) -> (B, D)"""
 
     def __init__(self, size: int = 32, patch: int = 4, dim: int = 128, depth: int = 4, heads: int = 4):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a representation is worth: retrieval, zero-shot, linear probe, few-shot, nearest neighbours, and how sure we are.
+"""What a representation is worth: retrieval, zero-shot, linear probe, few-shot, neighbours, and how sure we are.
 
 Letters: Q queries, G gallery items, N examples, D feature dimension, C classes.
 """

@@ -20,7 +20,7 @@ _WORD = re.compile(r"\[MASK\]|\[UNK\]|[^\W_]+(?:['’][^\W_]+)*", re.UNICODE)
 
 
 def words(sentence: str) -> list[str]:
-    """Lower-case words without punctuation; `[MASK]` and `[UNK]` stay whole. `words("A man's hat.")` -> a, man's, hat"""
+    """Lower-case words without punctuation; [MASK] and [UNK] stay whole. `words("A man's hat.")` -> a, man's, hat"""
     if not isinstance(sentence, str):
         _check.fail("sentence", "a string", type(sentence).__name__)
     return [w if w in SPECIAL else w.lower().replace("’", "'") for w in _WORD.findall(sentence)]
@@ -90,4 +90,7 @@ def fill(templates: str | Sequence[str], names: Sequence[str]) -> list[list[str]
     for n in names:
         if not isinstance(n, str) or not n.strip():
             _check.fail("name", "a word or more", repr(n))
-    return [[re.sub(r"\ba \{\}", "an {}" if n.lower()[0] in "aeiou" else "a {}", t).format(n) for t in templates] for n in names]
+    return [
+        [re.sub(r"\ba \{\}", "an {}" if n.lower()[0] in "aeiou" else "a {}", t).format(n) for t in templates]
+        for n in names
+    ]

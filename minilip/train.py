@@ -121,7 +121,9 @@ def fit(
     before = history.seconds[-1] if history.seconds else 0.0
     start = time.perf_counter()
     model.train()
-    bar = tqdm(range(first, steps), initial=first, total=steps, desc=label, disable=not progress or rank > 0, leave=False)
+    bar = tqdm(
+        range(first, steps), initial=first, total=steps, desc=label, disable=not progress or rank > 0, leave=False
+    )
     for step in bar:
         for group in optim.param_groups:
             group["lr"] = lr * cosine_warmup(step, steps, warmup)
@@ -171,7 +173,9 @@ def _random_state(device: torch.device) -> dict[str, Tensor]:
     return state
 
 
-def _save(path: Path, settings: dict, model: nn.Module, optim: Any, generator: torch.Generator, history: History) -> None:
+def _save(
+    path: Path, settings: dict, model: nn.Module, optim: Any, generator: torch.Generator, history: History
+) -> None:
     state = {
         "settings": settings,
         "model": model.state_dict(),
@@ -189,12 +193,16 @@ def _save(path: Path, settings: dict, model: nn.Module, optim: Any, generator: t
         half.unlink(missing_ok=True)
 
 
-def _load(path: Path, settings: dict, model: nn.Module, optim: Any, generator: torch.Generator, history: History) -> int:
+def _load(
+    path: Path, settings: dict, model: nn.Module, optim: Any, generator: torch.Generator, history: History
+) -> int:
     try:
         state = torch.load(path, map_location=generator.device, weights_only=True)
         saved = state["settings"]
     except Exception as error:
-        raise ValueError(f"checkpoint: expected a file that fit() saved, got {path} ({error}); delete it to start afresh") from error
+        raise ValueError(
+            f"checkpoint: expected a file that fit() saved, got {path} ({error}); delete it to start afresh"
+        ) from error
     if saved != settings:
         changed = ", ".join(f"{k} {saved.get(k)} -> {v}" for k, v in settings.items() if saved.get(k) != v)
         _check.fail("checkpoint", f"the settings that {path} was made with", f"changes: {changed}")

@@ -44,9 +44,7 @@ def gradient_in_numpy(logits):
 
 def floor_by_comb(batch, captions):
     n = batch - 1
-    return sum(
-        math.comb(n, k) * (captions - 1) ** (n - k) / captions**n * math.log(1 + k) for k in range(n + 1)
-    )
+    return sum(math.comb(n, k) * (captions - 1) ** (n - k) / captions**n * math.log(1 + k) for k in range(n + 1))
 
 
 def recall_by_sorting(similarity, k):

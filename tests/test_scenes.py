@@ -1,5 +1,6 @@
 """Scenes: what is drawn is what the latents and the caption say."""
 
+import itertools
 import math
 
 import matplotlib.path
@@ -82,7 +83,7 @@ def test_pictures_are_in_range_and_objects_inside(objects):
     z = world.sample(500, generator())
     x = world.render(z)
     assert x.shape == (500, 3, 64, 64) and x.dtype == torch.float32
-    assert 0 <= x.min() and x.max() <= 1
+    assert x.min() >= 0 and x.max() <= 1
     assert x.amax(dim=(1, 2, 3)).min() > 0.5
     border = torch.cat([x[:, :, 0], x[:, :, -1], x[:, :, :, 0], x[:, :, :, -1]], dim=2)
     assert (border > 0.5).float().mean() < 0.01
@@ -120,7 +121,7 @@ def test_details_go_from_general_to_specific():
     z = one(0, colour=5)
     lines = [Scenes().caption(z, detail=d)[0] for d in range(len(DETAILS))]
     assert lines[:3] == ["a shape", "a circle", "an orange circle"]
-    for short, long in zip(lines[1:], lines[2:], strict=False):
+    for short, long in itertools.pairwise(lines[1:]):
         assert set(short.split()) - {"a", "an"} <= set(long.split())
     assert Scenes().caption(z, attributes=("colour",)) == ["an orange shape"]
 

@@ -167,7 +167,9 @@ def test_a_loss_that_is_not_finite_stops_the_run():
         fit(Line(explode_at=5), batches, 10, progress=False)
 
 
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"lr": 0.0}, {"lr": math.nan}, {"clip": -1.0}, {"every": 0}, {"warmup": -1}])
+@pytest.mark.parametrize(
+    "bad", [{"steps": 0}, {"lr": 0.0}, {"lr": math.nan}, {"clip": -1.0}, {"every": 0}, {"warmup": -1}]
+)
 def test_bad_arguments_are_refused(bad):
     with pytest.raises(ValueError, match="expected .* got"):
         fit(line(), batches, **{"steps": 5, "progress": False, **bad})
@@ -222,7 +224,9 @@ def test_two_processes_give_the_gradient_of_one(tmp_path):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        launch = ["-m", "torch.distributed.run", f"--nproc_per_node={world}", f"--master_port={port}"] if world > 1 else []
+        launch = (
+            ["-m", "torch.distributed.run", f"--nproc_per_node={world}", f"--master_port={port}"] if world > 1 else []
+        )
         file = tmp_path / f"{world}.pt"
         command = [sys.executable, *launch, str(tmp_path / "worker.py"), str(world), str(file)]
         env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -7,6 +7,7 @@
 
 # %%
 from minilip.course import *
+
 device = setup("00_start")
 
 # %% [markdown]

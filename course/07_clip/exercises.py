@@ -5,6 +5,7 @@
 
 # %%
 from minilip.course import *
+
 device = setup("07_clip")
 
 # %%
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 
 from minilip import plot
 from minilip.clip import CLIP, zero_shot_classifier
-from minilip.data.scenes import COLOURS, SHAPES, SIZES, Scenes
+from minilip.data.scenes import COLOURS, Scenes
 from minilip.encoders import BagOfWords, ConvNet
 from minilip.evaluate import accuracy, encode
 from minilip.text import Tokenizer
@@ -35,6 +36,7 @@ def batches(generator, size=128):
 # ## 7.1 The loss
 #
 # Equation (4). The vectors come as they are; whoever wants cosines normalises before. `logit_scale` is the multiplier $s$ itself.
+
 
 # %%
 # Exercise 7.1 · implement · 15 min · difficulty 2 of 5
@@ -64,6 +66,7 @@ my_clip_loss = check("clip.clip_loss", my_clip_loss).use
 # 4. So the mean over rows gives $\frac1B(P_{ij} - \delta_{ij})$. Other rows do not contain $\ell_{ij}$.
 # 5. By the same steps the mean over columns gives $\frac1B(Q_{ij} - \delta_{ij})$. Half of the sum is (6).
 # </details>
+
 
 # %%
 # Exercise 7.2 · prove · 20 min · difficulty 3 of 5
@@ -118,6 +121,7 @@ plt.show()
 #
 # A batch of $B$ pairs, $K$ captions that are equally likely. What is the expected loss of a *perfect* model?
 
+
 # %%
 # Exercise 7.4 · prove · 20 min · difficulty 3 of 5
 # Teaches to know where a loss will stop before the run begins: eq. (8).
@@ -133,12 +137,15 @@ lowest_loss = check("clip.loss_floor", lowest_loss).use
 # hint("clip.loss_floor")
 
 # %%
-print(f"floor for B = 128, K = 48: {lowest_loss(128, 48):.3f} nats; the run above ended at {sum(history.loss[-20:]) / len(history.loss[-20:]):.3f}")
+print(
+    f"floor for B = 128, K = 48: {lowest_loss(128, 48):.3f} nats; the run above ended at {sum(history.loss[-20:]) / len(history.loss[-20:]):.3f}"
+)
 
 # %% [markdown]
 # ## 7.5 A classifier made of words
 #
 # The vectors of $K$ prompts for each of $C$ classes, of any length. Make one unit vector for each class, by (9).
+
 
 # %%
 # Exercise 7.5 · implement · 10 min · difficulty 2 of 5
@@ -158,6 +165,7 @@ my_class_vectors = check("clip.class_vectors", my_class_vectors).use
 # ## 7.6 Recall without cheating
 #
 # Query $i$ looks for item $i$. Recall at $k$ is the share of queries that find it among the first $k$. Before you write it: what should a model get that gives every item the same score?
+
 
 # %%
 # Exercise 7.6 · break · 15 min · difficulty 3 of 5
@@ -185,6 +193,7 @@ print("a model that scores everything alike:", my_recall_at(torch.zeros(100, 100
 # $$\mathcal L = -\frac1B\sum_{ij}\log\sigma\big(y_{ij}\,(s\,v_i^\top t_j + b)\big), \qquad y_{ij} = +1 \text{ if } i=j \text{ else } -1.$$
 #
 # The bias $b$ is there because almost all answers are no.
+
 
 # %%
 # Exercise 7.7 · implement · 15 min · difficulty 3 of 5

@@ -15,6 +15,7 @@
 
 # %%
 from minilip.course import *
+
 device = setup("07_clip")
 
 # %%
@@ -61,7 +62,9 @@ figure = plot.images(gallery.images[rows], [""] * 24 + names, columns=8)
 world = Scenes(size=32)
 generator = torch.Generator(device).manual_seed(7)
 latents = world.sample(12, generator)
-figure = plot.images(world.render(latents), [c.removeprefix("a ").removeprefix("an ") for c in world.caption(latents)], columns=6)
+figure = plot.images(
+    world.render(latents), [c.removeprefix("a ").removeprefix("an ") for c in world.caption(latents)], columns=6
+)
 
 # %% [markdown]
 # ## 2. A first guess, and how it fails
@@ -158,7 +161,10 @@ same("(1)", (v - t).square().sum(dim=1), 2 - 2 * angle.cos())
 B, s = 6, 9.0
 V, T = (F.normalize(torch.randn(B, 4, dtype=torch.double), dim=1) for _ in range(2))
 left = F.cross_entropy(s * V @ T.T, torch.arange(B))
-right = sum(math.log(1 + sum(math.exp(s * float(V[i] @ T[j] - V[i] @ T[i])) for j in range(B) if j != i)) for i in range(B)) / B
+right = (
+    sum(math.log(1 + sum(math.exp(s * float(V[i] @ T[j] - V[i] @ T[i])) for j in range(B) if j != i)) for i in range(B))
+    / B
+)
 same("(2), (3)", left, right)
 
 # %% [markdown]
@@ -189,7 +195,10 @@ def expected_loss(table, both=True):
     p, f = joint.flatten(), table
     x, y = torch.meshgrid(torch.arange(3), torch.arange(4), indexing="ij")
     x, y = x.flatten(), y.flatten()  # (12,) the 12 kinds of pair
-    one, cross = f[x, y][:, None], f[x[:, None], y[None, :]]  # own logit (12, 1); picture of one pair, caption of another (12, 12)
+    one, cross = (
+        f[x, y][:, None],
+        f[x[:, None], y[None, :]],
+    )  # own logit (12, 1); picture of one pair, caption of another (12, 12)
     rows = torch.log1p((cross - one).exp())  # eq. (3) with a single wrong caption
     columns = torch.log1p((cross.T - one).exp())
     return ((rows + columns) / 2 if both else rows).mul(p[:, None] * p).sum()
@@ -247,12 +256,15 @@ same("(7)", left, (expected_row + expected_column - 2 * c.diagonal()).mean() / 2
 #
 # $$\mathcal L \;\ge\; \mathbb E\,\log(1 + n'), \qquad n' \sim \text{Binomial}\big(B-1, \tfrac1K\big). \tag{8}$$
 
+
 # %%
 def loss_floor(batch, captions):
     """Eq. (8), the sum over the binomial written out."""
     n, p = batch - 1, 1 / captions
     log_choose = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(n + 1)]
-    return sum(math.exp(log_choose[k] + k * math.log(p) + (n - k) * math.log(1 - p)) * math.log(1 + k) for k in range(n + 1))
+    return sum(
+        math.exp(log_choose[k] + k * math.log(p) + (n - k) * math.log(1 - p)) * math.log(1 + k) for k in range(n + 1)
+    )
 
 
 # check (8): the formula on the left; on the right the loss of a perfect model (one axis for each caption) on 400 batches
@@ -282,25 +294,34 @@ same("(9)", (v @ t_c.T).mean(dim=1), agreement * F.cosine_similarity(v, m[None],
 #
 # The sources give CLIP as pseudo-code. Here it is line by line; the names on the right are theirs.
 
+
 # %%
 def clip_from_scratch(image_tower, text_tower, W_i, W_t, t_0, I, T):
-    I_f = image_tower(I)                                          # (B, D_i)   image_encoder(I)
-    T_f = text_tower(T)                                           # (B, D_t)   text_encoder(T)
-    I_e = I_f @ W_i                                               # (B, D)     np.dot(I_f, W_i)
-    T_e = T_f @ W_t                                               # (B, D)     np.dot(T_f, W_t)
-    I_e = I_e / I_e.norm(dim=1, keepdim=True)                     # (B, D)     l2_normalize(..., axis=1)
-    T_e = T_e / T_e.norm(dim=1, keepdim=True)                     # (B, D)
-    logits = I_e @ T_e.T * t_0.exp()                              # (B, B)     np.dot(I_e, T_e.T) * np.exp(t)
-    labels = torch.arange(len(logits))                            # (B,)       np.arange(n)
-    loss_t = -logits.log_softmax(dim=0)[labels, labels].mean()    # down a column: each caption chooses a picture
-    loss_i = -logits.log_softmax(dim=1)[labels, labels].mean()    # along a row: each picture chooses a caption
-    return (loss_i + loss_t) / 2                                  #            (loss_i + loss_t)/2
+    I_f = image_tower(I)  # (B, D_i)   image_encoder(I)
+    T_f = text_tower(T)  # (B, D_t)   text_encoder(T)
+    I_e = I_f @ W_i  # (B, D)     np.dot(I_f, W_i)
+    T_e = T_f @ W_t  # (B, D)     np.dot(T_f, W_t)
+    I_e = I_e / I_e.norm(dim=1, keepdim=True)  # (B, D)     l2_normalize(..., axis=1)
+    T_e = T_e / T_e.norm(dim=1, keepdim=True)  # (B, D)
+    logits = I_e @ T_e.T * t_0.exp()  # (B, B)     np.dot(I_e, T_e.T) * np.exp(t)
+    labels = torch.arange(len(logits))  # (B,)       np.arange(n)
+    loss_t = -logits.log_softmax(dim=0)[labels, labels].mean()  # down a column: each caption chooses a picture
+    loss_i = -logits.log_softmax(dim=1)[labels, labels].mean()  # along a row: each picture chooses a caption
+    return (loss_i + loss_t) / 2  #            (loss_i + loss_t)/2
 
 
 torch.manual_seed(0)
 model = CLIP(ConvNet(8), BagOfWords(len(tokenizer), 16), tokenizer, dim=12).eval()
 images, tokens = world.render(latents).cpu(), tokenizer(world.caption(latents))
-left = clip_from_scratch(model.image_tower, model.text_tower, model.image_map.weight.T, model.text_map.weight.T, model.logit_scale, images, tokens)
+left = clip_from_scratch(
+    model.image_tower,
+    model.text_tower,
+    model.image_map.weight.T,
+    model.text_map.weight.T,
+    model.logit_scale,
+    images,
+    tokens,
+)
 same("from scratch, and minilip.clip.CLIP", left, model.loss((images, tokens))[0])
 
 # %% [markdown]
@@ -334,10 +355,14 @@ for seed in SEEDS:
     torch.manual_seed(seed)
     models[seed] = CLIP(ConvNet(32), BagOfWords(len(tokenizer), 64), tokenizer, dim=64).to(device)
     name = f"seed {seed}"
-    histories[name] = fit(models[seed], scene_batches(B), STEPS, lr=3e-3, seed=seed, watch=zero_shot, every=75, label=name)
+    histories[name] = fit(
+        models[seed], scene_batches(B), STEPS, lr=3e-3, seed=seed, watch=zero_shot, every=75, label=name
+    )
 figure = plot.curves(histories, floor=loss_floor(B, 48), chance=1 / 48, target=0.95)
 zs = [zero_shot(m) for m in models.values()]
-print(f"48-way zero-shot accuracy on scenes never seen: {np.mean(zs):.3f} ± {np.std(zs):.3f}; final loss {np.mean(histories['seed 0'].loss[-20:]):.3f}, floor {loss_floor(B, 48):.3f}")
+print(
+    f"48-way zero-shot accuracy on scenes never seen: {np.mean(zs):.3f} ± {np.std(zs):.3f}; final loss {np.mean(histories['seed 0'].loss[-20:]):.3f}, floor {loss_floor(B, 48):.3f}"
+)
 
 # %% [markdown]
 # Look at the stairs in the accuracy. Colour is learnt in a few steps, because the mean of the pixels gives it away. Size follows. At 1/3 to 2/3 the model knows both and cannot yet tell a circle from a square. The loss, meanwhile, is near its floor all the time: the last third of the accuracy is worth a few tenths of a nat.
@@ -345,11 +370,19 @@ print(f"48-way zero-shot accuracy on scenes never seen: {np.mean(zs):.3f} ± {np
 # What has it learnt? Take one picture of each of 12 classes and their captions. Rows are pictures, columns are captions, the colour is the cosine. A good model has a bright diagonal. Look also at what is bright *beside* it.
 
 # %%
-twelve = torch.tensor([(test_labels == c).nonzero()[0, 0] if (test_labels == c).any() else c for c in range(0, 48, 4)], device=device)
+twelve = torch.tensor(
+    [(test_labels == c).nonzero()[0, 0] if (test_labels == c).any() else c for c in range(0, 48, 4)], device=device
+)
 W = zero_shot_classifier(models[0], CLASSES)[test_labels[twelve]]  # (12, D)
 short = [CLASSES[c] for c in test_labels[twelve].tolist()]
 figure, ax = plt.subplots(figsize=(8, 4.6))
-plot.matrix(ax, encode(models[0].encode_image, test_images[twelve]) @ W.T, rows=short, columns=short, title="cosine of picture (row) and caption (column)")
+plot.matrix(
+    ax,
+    encode(models[0].encode_image, test_images[twelve]) @ W.T,
+    rows=short,
+    columns=short,
+    title="cosine of picture (row) and caption (column)",
+)
 ax.set(xlabel="caption", ylabel="picture")
 plt.show()
 
@@ -359,7 +392,11 @@ plt.show()
 # **How to ask.** The sources say why a bare class name is a poor question: training sentences are rarely one word, and a lone name can mean two things. We ask in three ways: the name alone, one template, and the ensemble of five, by (9).
 
 # %%
-TEMPLATES = {"name alone": "{}", "one template": "a picture of a {}", "ensemble of five": [b + "a {}" for b in BEGINNINGS]}
+TEMPLATES = {
+    "name alone": "{}",
+    "one template": "a picture of a {}",
+    "ensemble of five": [b + "a {}" for b in BEGINNINGS],
+}
 asked = {name: [zero_shot(m, templates) for m in models.values()] for name, templates in TEMPLATES.items()}
 figure, ax = plt.subplots(figsize=(8, 1.9))
 plot.bars(ax, asked, "48-way zero-shot accuracy", chance=1 / 48)
@@ -383,9 +420,20 @@ for model in models.values():
         curve[k].append(np.mean(values))
     supervised.append(linear_probe(x, pool_labels, x_test, test_labels))
 figure, ax = plt.subplots()
-ax.errorbar(shots, [np.mean(curve[k]) for k in shots], [np.std(curve[k]) for k in shots], marker="o", label="linear probe on k labelled pictures a class")
+ax.errorbar(
+    shots,
+    [np.mean(curve[k]) for k in shots],
+    [np.std(curve[k]) for k in shots],
+    marker="o",
+    label="linear probe on k labelled pictures a class",
+)
 ax.axhline(np.mean(zs), color=plot.RED, label="zero-shot: no labelled picture")
-ax.axhline(np.mean(supervised), color=plot.GREEN, linestyle="--", label=f"linear probe on all {len(pool_labels):,} labelled pictures")
+ax.axhline(
+    np.mean(supervised),
+    color=plot.GREEN,
+    linestyle="--",
+    label=f"linear probe on all {len(pool_labels):,} labelled pictures",
+)
 ax.set_xscale("log", base=2)
 ax.set(xlabel="labelled pictures a class", ylabel="48-way accuracy", xticks=shots, xticklabels=shots, ylim=(0, 1.03))
 ax.legend(loc="lower right")
@@ -425,6 +473,7 @@ panel(
 #
 # The paper chose each part for speed: a bag of words before a Transformer, a linear map before a two-layer network, and it compared residual networks with Vision Transformers. We change one part at a time, in a smaller model, and look at accuracy *per second of training*, the measure that matters when time is what you have.
 
+
 # %%
 def small(image=lambda: ConvNet(16), text=lambda: BagOfWords(len(tokenizer), 64), hidden=None):
     return lambda: CLIP(image(), text(), tokenizer, dim=64, hidden=hidden)
@@ -451,13 +500,29 @@ for seed in SEEDS:
     for name, make in VARIANTS.items():
         torch.manual_seed(seed)
         variant = make().to(device)
-        history = fit(variant, scene_batches(B), ABLATION_STEPS, lr=3e-3, seed=seed, watch=glance, every=max(1, ABLATION_STEPS // 5), label=name)
+        history = fit(
+            variant,
+            scene_batches(B),
+            ABLATION_STEPS,
+            lr=3e-3,
+            seed=seed,
+            watch=glance,
+            every=max(1, ABLATION_STEPS // 5),
+            label=name,
+        )
         ablation[name].append((history, parameters(variant)))
 figure, ax = plt.subplots(figsize=(8, 3.4))
 for colour, (name, runs) in zip(plot.PALETTE, ablation.items()):
     seconds = np.mean([[t for _, t, _ in h.watched] for h, _ in runs], axis=0)
     accuracies = np.array([[a for *_, a in h.watched] for h, _ in runs])
-    ax.plot(seconds, accuracies.mean(axis=0), marker="o", markersize=3, color=colour, label=f"{name} ({runs[0][1] / 1e3:.0f}k parameters)")
+    ax.plot(
+        seconds,
+        accuracies.mean(axis=0),
+        marker="o",
+        markersize=3,
+        color=colour,
+        label=f"{name} ({runs[0][1] / 1e3:.0f}k parameters)",
+    )
     ax.fill_between(seconds, accuracies.min(axis=0), accuracies.max(axis=0), color=colour, alpha=0.12, linewidth=0)
 plot.line(ax, 1 / 48, "chance")
 ax.set(xlabel="training time (s)", ylabel="48-way zero-shot accuracy", ylim=(0, 1.02))
@@ -477,6 +542,7 @@ def paired_gain(a, b):
         gains.append(accuracy_at(first, until) - accuracy_at(second, until))
     return np.array(gains)
 
+
 # %% [markdown]
 # The bands span three seeds. Order of words carries nothing in "a small red circle", so the Transformer pays for an ability that this world does not use; lesson 10 builds a world that does. The Vision Transformer has to find out from data that neighbouring pixels belong together, which a convolution is born with, and a few thousand pictures do not suffice. The paper's Vision Transformers were *more* efficient than its residual networks, with 400 million pictures.
 #
@@ -493,13 +559,18 @@ def paired_gain(a, b):
 emoji = EmojiPairs(split="train")  # its table of labels and tags covers all concepts, whatever the split
 SPLITS = {name: EmojiPairs(split=name) for name in ("train", "test")}
 SEEN, UNSEEN = [ARTISTS.index(a) for a in SEEN_ARTISTS], ARTISTS.index(UNSEEN_ARTIST)
-drawings = {name: F.avg_pool2d(data.images.to(device).float() / 255, 2).unflatten(0, (len(ARTISTS), -1)) for name, data in SPLITS.items()}  # (4, K, 3, 32, 32)
+drawings = {
+    name: F.avg_pool2d(data.images.to(device).float() / 255, 2).unflatten(0, (len(ARTISTS), -1))
+    for name, data in SPLITS.items()
+}  # (4, K, 3, 32, 32)
 concepts = {name: data.concepts.tolist() for name, data in SPLITS.items()}
 full_text = [" ".join([label, *tags]) for label, tags in zip(emoji.labels, emoji.tags)]
 emoji_tokenizer = Tokenizer([full_text[c] for c in concepts["train"]], length=16)
 for name in SPLITS:
     missing = np.mean([bool(emoji_tokenizer.unknown(w)) for c in concepts[name] for w in emoji.labels[c].split()])
-    print(f"{name}: {len(concepts[name])} concepts x {len(ARTISTS)} artists; {missing:.0%} of the words in their labels are unknown to the model")
+    print(
+        f"{name}: {len(concepts[name])} concepts x {len(ARTISTS)} artists; {missing:.0%} of the words in their labels are unknown to the model"
+    )
 
 
 def emoji_batches(generator, size=256):
@@ -514,6 +585,7 @@ def emoji_batches(generator, size=256):
         captions.append(" ".join(said or [emoji.labels[c]]))
     return pictures, emoji_tokenizer(captions, device)
 
+
 # %% [markdown]
 # Read the second line again. Many words of the held-out labels were never seen. A word-level model knows nothing about "zebra" if no caption ever contained it. What it can use are the tags that concepts share ("animal", "food", "travel"). Keep that in mind when you read the numbers.
 
@@ -524,14 +596,19 @@ for seed in SEEDS:
     torch.manual_seed(seed)
     emoji_models[seed] = CLIP(ConvNet(32), BagOfWords(len(emoji_tokenizer), 128), emoji_tokenizer, dim=64).to(device)
     name = f"seed {seed}"
-    emoji_histories[name] = fit(emoji_models[seed], emoji_batches, EMOJI_STEPS, lr=3e-3, seed=seed, label=f"emoji, {name}")
+    emoji_histories[name] = fit(
+        emoji_models[seed], emoji_batches, EMOJI_STEPS, lr=3e-3, seed=seed, label=f"emoji, {name}"
+    )
 
 
 def search(split, artists):
     """Rank of the right caption among the split's captions, for each drawing of `artists`, all seeds. -> ranks (S, A K)"""
     out = []
     for model in emoji_models.values():
-        text = encode(lambda c: model.encode_text(emoji_tokenizer([full_text[i] for i in c.tolist()], device)), SPLITS[split].concepts)
+        text = encode(
+            lambda c: model.encode_text(emoji_tokenizer([full_text[i] for i in c.tolist()], device)),
+            SPLITS[split].concepts,
+        )
         vectors = torch.cat([encode(model.encode_image, drawings[split][a]) for a in artists])
         out.append(ranks(vectors @ text.T, torch.arange(len(text), device=device).repeat(len(artists))))
     return torch.stack(out).float().cpu().numpy()
@@ -549,7 +626,11 @@ for split, artists, name in (
     found[name] = r
     groups = np.tile(np.arange(k), r.size // k)  # drawings of one concept stand or fall together
     cells = []
-    for values, statistic, form in (((r <= 1).ravel(), np.mean, ".3f"), ((r <= 10).ravel(), np.mean, ".3f"), (r.ravel(), np.median, ".0f")):
+    for values, statistic, form in (
+        ((r <= 1).ravel(), np.mean, ".3f"),
+        ((r <= 10).ravel(), np.mean, ".3f"),
+        (r.ravel(), np.median, ".0f"),
+    ):
         low, high = interval(values, statistic=statistic, groups=groups, draws=budget(cpu=300, quick=20))
         cells.append(f"{statistic(values):{form}} [{low:{form}}, {high:{form}}]")
     print(f"{name:44}{k:6}{cells[0]:>24}{1 / k:8.3f}{cells[1]:>24}{10 / k:8.3f}{cells[2]:>22}{(k + 1) / 2:8.0f}")
@@ -595,13 +676,19 @@ for model in emoji_models.values():
     for out, questions in ((bare, [w for w, *_ in SENSES]), (helped, [f"{w} {x}" for w, x, _ in SENSES])):
         with torch.no_grad():
             out.append(retrieval(model.encode_text(emoji_tokenizer(questions, device)) @ vectors.T, target))
-print(f"{len(SENSES)} meanings, the one meant among the first 10 of {len(gallery)} drawings: bare word {np.mean([r['R@10'] for r in bare]):.2f}, with one word of context {np.mean([r['R@10'] for r in helped]):.2f}")
+print(
+    f"{len(SENSES)} meanings, the one meant among the first 10 of {len(gallery)} drawings: bare word {np.mean([r['R@10'] for r in bare]):.2f}, with one word of context {np.mean([r['R@10'] for r in helped]):.2f}"
+)
 
 questions = [q for w in ("mouse", "palm") for q in [w, *(f"{a} {x}" for a, x, _ in SENSES if a == w)]]
 with torch.no_grad():
     vectors = encode(emoji_models[0].encode_image, gallery)
     nearest = (emoji_models[0].encode_text(emoji_tokenizer(questions, device)) @ vectors.T).topk(6).indices  # (Q, 6)
-figure = plot.images(gallery[nearest.flatten()], [f"“{q}”" if j == 2 else "" for q in questions for j in range(6)], columns=18 if len(questions) % 3 == 0 else 6)
+figure = plot.images(
+    gallery[nearest.flatten()],
+    [f"“{q}”" if j == 2 else "" for q in questions for j in range(6)],
+    columns=18 if len(questions) % 3 == 0 else 6,
+)
 
 # %% [markdown]
 # ### Robust to a new style?
@@ -622,7 +709,9 @@ GROUPS = {
 index = torch.full((len(emoji.group_names),), -1)
 for number, group in enumerate(GROUPS):
     index[emoji.group_names.index(group)] = number
-group_labels = {name: index[data.group[data.concepts]].to(device) for name, data in SPLITS.items()}  # (K,), -1 for flags
+group_labels = {
+    name: index[data.group[data.concepts]].to(device) for name, data in SPLITS.items()
+}  # (K,), -1 for flags
 kept = {name: labels >= 0 for name, labels in group_labels.items()}
 
 
@@ -690,6 +779,7 @@ plt.show()
 #
 # What the paper and the sources say, and what we measured. A gain holds when its mean over seeds exceeds two standard deviations.
 
+
 # %%
 def mean_sd(values, unit=""):
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.3f}{unit}"
@@ -701,47 +791,112 @@ def beyond_noise(differences):
 
 zs, supervised = np.array(zs), np.array(supervised)
 last = {name: np.mean(h.loss[-50:]) for name, h in histories.items()}
-claim("clip-floor", says="repeated captions put a floor under the loss", source="eq. (8)",
-      measured=f"last 50 steps {mean_sd(list(last.values()))}, floor {loss_floor(B, 48):.3f} nats",
-      holds=all(loss_floor(B, 48) - 0.02 < v < loss_floor(B, 48) + 0.3 for v in last.values()),
-      note="holds if within 0.3 nats above the floor and never below it by more than sampling noise of 0.02")
-claim("clip-few-shot", says="zero-shot matches a 4-shot linear probe on the same features", source="Radford et al. 2021, fig. 6",
-      measured=f"zero-shot {mean_sd(zs)}; " + ", ".join(f"{k}-shot {np.mean(v):.3f}" for k, v in curve.items()),
-      holds=bool(zs.mean() >= np.mean(curve.get(4, [1]))), note="48 classes of scenes whose captions name the classes; their web captions only sometimes do")
-claim("clip-supervised", says="zero-shot is competitive with a fully supervised linear classifier", source="Radford et al. 2021, fig. 5 (16 of 27 data sets)",
-      measured=f"zero-shot minus supervised {mean_sd(zs - supervised)}", holds=bool(np.mean(zs - supervised) >= -0.02),
-      note=f"holds if at most 0.02 behind a probe on {len(pool_labels):,} labels; same features, where the paper used another network's")
+claim(
+    "clip-floor",
+    says="repeated captions put a floor under the loss",
+    source="eq. (8)",
+    measured=f"last 50 steps {mean_sd(list(last.values()))}, floor {loss_floor(B, 48):.3f} nats",
+    holds=all(loss_floor(B, 48) - 0.02 < v < loss_floor(B, 48) + 0.3 for v in last.values()),
+    note="holds if within 0.3 nats above the floor and never below it by more than sampling noise of 0.02",
+)
+claim(
+    "clip-few-shot",
+    says="zero-shot matches a 4-shot linear probe on the same features",
+    source="Radford et al. 2021, fig. 6",
+    measured=f"zero-shot {mean_sd(zs)}; " + ", ".join(f"{k}-shot {np.mean(v):.3f}" for k, v in curve.items()),
+    holds=bool(zs.mean() >= np.mean(curve.get(4, [1]))),
+    note="48 classes of scenes whose captions name the classes; their web captions only sometimes do",
+)
+claim(
+    "clip-supervised",
+    says="zero-shot is competitive with a fully supervised linear classifier",
+    source="Radford et al. 2021, fig. 5 (16 of 27 data sets)",
+    measured=f"zero-shot minus supervised {mean_sd(zs - supervised)}",
+    holds=bool(np.mean(zs - supervised) >= -0.02),
+    note=f"holds if at most 0.02 behind a probe on {len(pool_labels):,} labels; same features, where the paper used another network's",
+)
 gain = np.array(asked["one template"]) - np.array(asked["name alone"])
-claim("clip-template", says="a template beats the class name alone", source="Radford et al. 2021, sec. 3.1.4 (+1.3 points on ImageNet)",
-      measured=f"gain {mean_sd(gain)}", holds=beyond_noise(gain), note="one-word difference, no homonyms among the 48 names")
+claim(
+    "clip-template",
+    says="a template beats the class name alone",
+    source="Radford et al. 2021, sec. 3.1.4 (+1.3 points on ImageNet)",
+    measured=f"gain {mean_sd(gain)}",
+    holds=beyond_noise(gain),
+    note="one-word difference, no homonyms among the 48 names",
+)
 gain = np.array(asked["ensemble of five"]) - np.array(asked["one template"])
-claim("clip-ensemble", says="an ensemble of templates beats one", source="Radford et al. 2021, sec. 3.1.4 (+3.5 points on ImageNet)",
-      measured=f"gain {mean_sd(gain)}", holds=beyond_noise(gain), note="5 templates of one meaning; the paper has 80")
+claim(
+    "clip-ensemble",
+    says="an ensemble of templates beats one",
+    source="Radford et al. 2021, sec. 3.1.4 (+3.5 points on ImageNet)",
+    measured=f"gain {mean_sd(gain)}",
+    holds=beyond_noise(gain),
+    note="5 templates of one meaning; the paper has 80",
+)
 base = "bag of words, linear, ConvNet"
 gain = paired_gain(base, "text: Transformer")
-claim("clip-bag", says="a bag of words learns more per second than a Transformer text tower", source="Radford et al. 2021, sec. 2.3 and fig. 2",
-      measured=f"accuracy gain at equal time {mean_sd(gain)}", holds=beyond_noise(gain), note="captions whose word order carries nothing; the paper's bag of words predicted words, and its released models use Transformers")
+claim(
+    "clip-bag",
+    says="a bag of words learns more per second than a Transformer text tower",
+    source="Radford et al. 2021, sec. 2.3 and fig. 2",
+    measured=f"accuracy gain at equal time {mean_sd(gain)}",
+    holds=beyond_noise(gain),
+    note="captions whose word order carries nothing; the paper's bag of words predicted words, and its released models use Transformers",
+)
 gain = paired_gain("map: two-layer MLP", base)
-claim("clip-linear", says="a linear map trains as well as a non-linear one", source="Radford et al. 2021, sec. 2.3",
-      measured=f"gain of the MLP at equal time {mean_sd(gain)}", holds=not beyond_noise(gain), note="holds if the MLP's gain is within noise")
+claim(
+    "clip-linear",
+    says="a linear map trains as well as a non-linear one",
+    source="Radford et al. 2021, sec. 2.3",
+    measured=f"gain of the MLP at equal time {mean_sd(gain)}",
+    holds=not beyond_noise(gain),
+    note="holds if the MLP's gain is within noise",
+)
 gain = paired_gain("image: ViT", "image: ResNet")
-claim("clip-vit", says="Vision Transformers are more efficient than residual networks", source="Radford et al. 2021, sec. 3.2 (about 3 times)",
-      measured=f"accuracy gain at equal time {mean_sd(gain)}", holds=beyond_noise(gain), note="thousands of pictures here, 400 million there")
+claim(
+    "clip-vit",
+    says="Vision Transformers are more efficient than residual networks",
+    source="Radford et al. 2021, sec. 3.2 (about 3 times)",
+    measured=f"accuracy gain at equal time {mean_sd(gain)}",
+    holds=beyond_noise(gain),
+    note="thousands of pictures here, 400 million there",
+)
 r, k = found["trained concepts, unseen artist"], len(concepts["train"])
-claim("clip-artist", says="what is learnt from some artists transfers to another", source="our test of robustness to style",
-      measured=f"R@10 {np.mean(r <= 10):.3f} among {k}, chance {10 / k:.3f}; seen artists {np.mean(found['trained concepts, seen artists'] <= 10):.3f}",
-      holds=bool(interval((r <= 10).ravel(), groups=np.tile(np.arange(k), r.size // k), draws=200)[0] > 10 / k), note="holds if the 95 % interval lies above chance")
+claim(
+    "clip-artist",
+    says="what is learnt from some artists transfers to another",
+    source="our test of robustness to style",
+    measured=f"R@10 {np.mean(r <= 10):.3f} among {k}, chance {10 / k:.3f}; seen artists {np.mean(found['trained concepts, seen artists'] <= 10):.3f}",
+    holds=bool(interval((r <= 10).ravel(), groups=np.tile(np.arange(k), r.size // k), draws=200)[0] > 10 / k),
+    note="holds if the 95 % interval lies above chance",
+)
 r, k = found["held-out subgroups, seen artists"], len(concepts["test"])
-claim("clip-new-concepts", says="zero-shot transfer reaches concepts never seen", source="Radford et al. 2021, sec. 3.1",
-      measured=f"R@10 {np.mean(r <= 10):.3f} among {k}, chance {10 / k:.3f}",
-      holds=bool(interval((r <= 10).ravel(), groups=np.tile(np.arange(k), r.size // k), draws=200)[0] > 10 / k), note="most label words of the held-out subgroups are unknown to a tower trained on 1,150 captions; barely above chance is what to expect")
+claim(
+    "clip-new-concepts",
+    says="zero-shot transfer reaches concepts never seen",
+    source="Radford et al. 2021, sec. 3.1",
+    measured=f"R@10 {np.mean(r <= 10):.3f} among {k}, chance {10 / k:.3f}",
+    holds=bool(interval((r <= 10).ravel(), groups=np.tile(np.arange(k), r.size // k), draws=200)[0] > 10 / k),
+    note="most label words of the held-out subgroups are unknown to a tower trained on 1,150 captions; barely above chance is what to expect",
+)
 gain = np.array([b["R@10"] for b in helped]) - np.array([a["R@10"] for a in bare])
-claim("clip-homonyms", says="context in the prompt tells meanings apart", source="Radford et al. 2021, sec. 3.1.4",
-      measured=f"R@10 of the meaning meant, gain {mean_sd(gain)}", holds=beyond_noise(gain), note=f"{len(SENSES)} meanings of words with two or more")
+claim(
+    "clip-homonyms",
+    says="context in the prompt tells meanings apart",
+    source="Radford et al. 2021, sec. 3.1.4",
+    measured=f"R@10 of the meaning meant, gain {mean_sd(gain)}",
+    holds=beyond_noise(gain),
+    note=f"{len(SENSES)} meanings of words with two or more",
+)
 saved = (from_labels[:, 0] - from_labels[:, 1]) - (words_for_group[:, 0] - words_for_group[:, 1])
-claim("clip-robust", says="zero-shot models lose less under a shift of style", source="Radford et al. 2021, sec. 3.3",
-      measured=f"supervised loses {mean_sd(from_labels[:, 0] - from_labels[:, 1])}, zero-shot {mean_sd(words_for_group[:, 0] - words_for_group[:, 1])}",
-      holds=beyond_noise(saved), note=f"accuracies {from_labels[:, 0].mean():.2f} and {words_for_group[:, 0].mean():.2f} before the shift, so the zero-shot model has less to lose")
+claim(
+    "clip-robust",
+    says="zero-shot models lose less under a shift of style",
+    source="Radford et al. 2021, sec. 3.3",
+    measured=f"supervised loses {mean_sd(from_labels[:, 0] - from_labels[:, 1])}, zero-shot {mean_sd(words_for_group[:, 0] - words_for_group[:, 1])}",
+    holds=beyond_noise(saved),
+    note=f"accuracies {from_labels[:, 0].mean():.2f} and {words_for_group[:, 0].mean():.2f} before the shift, so the zero-shot model has less to lose",
+)
 
 # %% [markdown]
 # ## 11. Doubts

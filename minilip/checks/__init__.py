@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._exercise import Exercise, Invariance, Misconception, Prediction, Report
-from ._judge import judge, make_cases
+from ._judge import judge
+from ._observe import make_cases
 
 __all__ = [
     "Exercise",

@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -141,8 +140,8 @@ def numbers(leaf: Any, most: int = 6) -> str:
 
 
 def worst(got: Tensor, want: Tensor) -> str:
-    """Where two tensors of one shape differ most."""
-    apart = (plain(got) - plain(want)).abs().nan_to_num(nan=math.inf, posinf=math.inf)
+    """Where two tensors of one shape and finite numbers differ most."""
+    apart = (plain(got) - plain(want)).abs()
     at = tuple(int(i) for i in np.unravel_index(int(apart.argmax()), apart.shape))
     return f"largest difference {apart[at].item():.3g}" + (f" at {list(at)}" if at else "")
 

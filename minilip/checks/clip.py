@@ -16,7 +16,7 @@ LESSON = "07_clip"
 
 
 def _loss_loop(image, text, logit_scale):
-    batch, total = len(image), 0.0
+    batch, total = len(image), torch.zeros(())
     for i in range(batch):
         along = torch.stack([logit_scale * (image[i] * text[k]).sum() for k in range(batch)])
         down = torch.stack([logit_scale * (image[k] * text[i]).sum() for k in range(batch)])
@@ -60,10 +60,10 @@ _CLIP_LOSS = Exercise(
     inputs=_pairs,
     gradients=("image", "text"),
     hints=(
-        "Make the table of logits first: one row for each picture, one column for each caption. Where in it are the true pairs?",
+        "Make the table of logits first: a row for each picture, a column for each caption. Where are the true pairs?",
         "A picture chooses among captions: a softmax along its row. A caption chooses among pictures: down its column. "
         "You want minus the log-probability of the diagonal, averaged over both.",
-        "F.cross_entropy(logits, torch.arange(B)) is the row half. For the columns, transpose the logits. Add and halve.",
+        "F.cross_entropy(logits, torch.arange(B)) is the row half. For the columns, transpose. Add and halve.",
     ),
     misconceptions=(
         Misconception(
@@ -90,12 +90,12 @@ _CLIP_LOSS = Exercise(
         Misconception(
             "divides by the scale",
             lambda v, t, s: clip_loss(v, t, 1 / s),
-            "A larger scale should make the choice sharper, yours makes it softer. The scale is one over the temperature.",
+            "A larger scale should make the choice sharper, yours makes it softer. It is one over the temperature.",
         ),
         Misconception(
             "scale left out",
             lambda v, t, s: clip_loss(v, t, 1.0),
-            "Your loss does not depend on logit_scale. Cosines lie in [-1, 1]: without a scale the softmax stays nearly flat.",
+            "Your loss ignores logit_scale. Cosines lie in [-1, 1]: without a scale the softmax stays nearly flat.",
         ),
         Misconception(
             "one softmax over the whole table",
@@ -124,7 +124,7 @@ _CLIP_LOSS = Exercise(
         Misconception(
             "detached",
             lambda v, t, s: clip_loss(v.detach(), t, s),
-            "The value is right, but no gradient reaches the pictures. Is there a .detach(), .item() or no_grad on the way?",
+            "The value is right, but no gradient reaches the pictures: a .detach(), .item() or no_grad on the way?",
         ),
     ),
 )
@@ -197,7 +197,7 @@ _FIRST_STEP = Prediction(
     answer="down",
     hints=(
         "Use (7): the sign of the derivative is the sign of (cosine the model expects) minus (cosine of the truth).",
-        "At the start the true pair is a pair like any other. Which pairs does the softmax with s = 14 put its weight on?",
+        "At the start the true pair is a pair like any other. Where does a softmax with s = 14 put its weight?",
         "It puts its weight on the largest cosines of the row, so it expects more than an average pair has. The "
         "derivative is positive, and gradient descent goes against it.",
     ),
@@ -303,7 +303,7 @@ _CLASS_VECTORS = Exercise(
         for c, k, d in ((2, 3, 4), (5, 2, 8), (4, 4, 4))
     ],
     hints=(
-        "Each prompt should count once, however long its vector is. And a class should not gain from prompts that agree.",
+        "Each prompt should count once, however long its vector. And a class should not gain from prompts that agree.",
         "Three steps: make each prompt a direction, average over the prompts of a class, make the average a direction.",
         "F.normalize(x, dim=...) twice, with .mean(dim=1) between: the last dimension is the vector's, the middle one "
         "counts prompts.",
@@ -383,11 +383,13 @@ _RECALL = Exercise(
         ),
         Misconception(
             "ties broken by position",
-            lambda x, k: (x.argsort(dim=1, descending=True, stable=True)[:, :k] == torch.arange(len(x))[:, None])
-            .any(dim=1)
-            .double()
-            .mean()
-            .item(),
+            lambda x, k: (
+                (x.argsort(dim=1, descending=True, stable=True)[:, :k] == torch.arange(len(x))[:, None])
+                .any(dim=1)
+                .double()
+                .mean()
+                .item()
+            ),
             "Among equal scores yours favours whatever comes first in the table. Then the answer depends on the order "
             "of the gallery.",
         ),
@@ -413,7 +415,7 @@ _RECALL = Exercise(
 
 
 def _siglip_loop(image, text, logit_scale, logit_bias):
-    total = 0.0
+    total = torch.zeros(())
     for i in range(len(image)):
         for j in range(len(text)):
             sign = 1.0 if i == j else -1.0
@@ -437,8 +439,8 @@ _SIGLIP = Exercise(
     inputs=lambda g: [(*args, b) for args, b in zip(_pairs(g), (0.0, -2.0, -5.5, 1.0, -10.0), strict=True)],
     gradients=("image", "text"),
     hints=(
-        "Every pair of the table is a question with the answer yes (diagonal) or no (all else). What is the probability "
-        "of the right answer?",
+        "Every pair of the table is a question with the answer yes (diagonal) or no (all else). How probable is the "
+        "right answer?",
         "sigmoid of the logit for yes, sigmoid of minus the logit for no: multiply the logits by +1 or -1 first.",
         "-F.logsigmoid(sign * (s V T^T + b)), summed over all B x B pairs, divided by B.",
     ),

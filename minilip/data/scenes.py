@@ -55,7 +55,7 @@ _CHUNK = 128  # images drawn at a time: the working set stays inside a core's ca
 
 @dataclass(frozen=True)
 class Latents:
-    """The causes of B scenes. Integer fields index the name tuples of this module; `-1` in `relation` means one object."""
+    """The causes of B scenes. Whole numbers index the name tuples of this module; a relation of -1 means one object."""
 
     shape: Tensor  # (B, O) index into SHAPES
     colour: Tensor  # (B, O) index into COLOURS
@@ -301,7 +301,7 @@ def _distance(kind: int, x: Tensor, y: Tensor, centre: Tensor, radius: Tensor, a
 
 
 def _blur(image: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur with a standard deviation of its own, in pixels, for each image. (B, 3, H, W), (B,) -> (B, 3, H, W)"""
+    """Gaussian blur, each image with its own standard deviation in pixels. (B, 3, H, W), (B,) -> (B, 3, H, W)"""
     reach = max(1, math.ceil(3 * float(sigma.max())))
     offset = torch.arange(-reach, reach + 1, device=image.device)
     sigma = sigma.clamp(min=1e-3)[:, None]  # (B, 1)
