@@ -14,10 +14,10 @@ data: .venv/lab-ready  ## fetch the real data, once, into the user's cache
 test: .venv/test-ready data  ## library, exercises, builder, and every notebook at the small budget
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadscope
 
-course: .venv/test-ready data  ## execute everything at full budget, rewrite RESULTS.md
+course: .venv/lab-ready data  ## execute everything at full budget, rewrite RESULTS.md
 	.venv/bin/python tools/build.py $(LESSON)
 
-notebooks: .venv/test-ready data  ## rebuild: execute only what has other code than before
+notebooks: .venv/lab-ready data  ## rebuild: execute only what has other code than before
 	.venv/bin/python tools/build.py --changed $(LESSON)
 
 bench: .venv/test-ready  ## minilip and its peers side by side

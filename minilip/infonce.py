@@ -75,6 +75,8 @@ def info_nce_negatives(query: Tensor, positive: Tensor, negatives: Tensor, tempe
     if rows.shape[1] != query.shape[1] or not (shared or len(negatives) == len(query)):
         wanted = f"shape (M, {query.shape[1]}) or ({len(query)}, M, {query.shape[1]})"
         _check.fail("negatives", wanted, tuple(negatives.shape))
+    if rows.dtype != query.dtype:
+        _check.fail("negatives", f"the dtype of query, {query.dtype}", rows.dtype)
     right = (query * positive).sum(dim=1, keepdim=True)  # (B, 1)
     wrong = query @ negatives.T if shared else torch.einsum("bd,bmd->bm", query, negatives)  # (B, M)
     logits = torch.cat([right, wrong], dim=1) / temperature  # (B, 1 + M)
@@ -121,7 +123,11 @@ def mi_lower_bound(loss: Any, candidates: int) -> Any:
 # forgotten. So the gradient is found in the forward pass; the backward pass only multiplies it by what comes in.
 # One way, each row of a strip is complete: one pass, three matrix products. Both ways, a column is complete after the
 # last strip: a first pass collects r and c, a second one makes the strips again (four products), unless all of
-# L fits into memory and is kept (three; `tile` >= B). The diagonal never needs the table: L_ii = a_i . b_i.
+# L fits into memory and is kept (three; `tile` >= B).
+#
+# Near the end of training P_ii is almost 1 and r_i almost L_ii, and their difference is all that is left to learn
+# from. So r and c are kept relative to the diagonal, as the losses r_i - L_ii themselves, which are small numbers
+# with all their digits; the diagonal of dloss/dL is then expm1(-loss) and never a difference of two near equals.
 
 
 @_check.full_precision
@@ -171,25 +177,28 @@ class _GradientInForward(torch.autograd.Function):
 
 def _one_way(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]:
     n = len(a)
-    rows = a.new_empty(n)  # (B,)
+    losses = a.new_empty(n)  # (B,)
     grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)  # (B, D)
     buffer = a.new_empty(min(tile, n), n)  # (T, B)
     for i in range(0, n, tile):
         strip = torch.mm(a[i : i + tile], b.T, out=buffer[: min(tile, n - i)])  # (T, B)
-        highest = strip.amax(dim=1, keepdim=True)  # (T, 1)
-        total = strip.sub_(highest).exp_().sum(dim=1, keepdim=True)  # (T, 1)
-        rows[i : i + tile] = (total.log() + highest).squeeze(1)
-        p = strip.div_(total)  # (T, B)
+        own = strip.diagonal(i)  # (T,) a view: L_ii
+        highest = strip.amax(dim=1)  # (T,)
+        ahead = highest - own  # (T,)
+        total = strip.sub_(highest[:, None]).exp_().sum(dim=1)  # (T,)
+        losses[i : i + tile] = total.log() + ahead
+        p = strip.div_(total[:, None])  # (T, B)
+        own.copy_(torch.expm1(-losses[i : i + tile]))
         grad_a[i : i + tile] = p @ b  # (T, D)
         grad_b.addmm_(p.T, a[i : i + tile])  # (B, D)
-    loss = (rows - (a * b).sum(dim=1)).mean()
-    return loss, grad_a.sub_(b).div_(n), grad_b.sub_(a).div_(n)
+    return losses.mean(), grad_a.div_(n), grad_b.div_(n)
 
 
 def _both_ways(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]:
     n, keep = len(a), tile >= len(a)
     height = min(tile, CACHED_ROWS)
     buffer = a.new_empty(n if keep else height, n)  # (B or T, B)
+    own = (a * b).sum(dim=1)  # (B,) L_ii, needed for every column before its strip comes
 
     # |L_ij| <= max |a_i| max |b_j|. Where exp of that neither overflows nor underflows, in a sum of B of them either,
     # one exponential without any shift serves rows and columns. Elsewhere each direction needs its own.
@@ -199,22 +208,30 @@ def _both_ways(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]
     def make(i: int) -> Tensor:
         start = i if keep else 0
         strip = torch.mm(a[i : i + height], b.T, out=buffer[start : start + min(height, n - i)])  # (T, B)
+        strip.diagonal(i).copy_(own[i : i + height])  # the same to the last digit
         return strip.exp_() if safe else strip
+
+    def log_sum(strip: Tensor, dim: int, shift: Tensor) -> Tensor:
+        highest = strip.amax(dim=dim, keepdim=True)
+        return (strip - highest).exp_().sum(dim=dim).log_() + (highest.squeeze(dim) - shift)
 
     rows, columns = a.new_empty(n), a.new_full((n,), 0 if safe else -math.inf)  # (B,)
     for i in range(0, n, height):
         strip = make(i)
-        rows[i : i + height] = strip.sum(dim=1) if safe else strip.logsumexp(dim=1)
-        columns = columns + strip.sum(dim=0) if safe else torch.logaddexp(columns, strip.logsumexp(dim=0))
+        rows[i : i + height] = strip.sum(dim=1) if safe else log_sum(strip, 1, own[i : i + height])
+        columns = columns + strip.sum(dim=0) if safe else torch.logaddexp(columns, log_sum(strip, 0, own))
+    if safe:
+        by_row, by_column = 1 / rows, 1 / columns  # (B,)
+        rows, columns = rows.div_(own.exp()).log_(), columns.div_(own.exp()).log_()  # (B,) r_i - L_ii, c_j - L_jj
+    else:
+        by_row, by_column = rows + own, columns + own  # (B,)
+    at_own = torch.expm1(-rows) + torch.expm1(-columns)  # (B,)
 
     grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)  # (B, D)
     for i in range(0, n, height):
-        strip, r = buffer[i : i + height] if keep else make(i), rows[i : i + height, None]  # (T, B), (T, 1)
-        p = strip.mul_(1 / r + 1 / columns) if safe else (strip - r).exp_() + (strip - columns).exp_()  # (T, B)
+        strip, r = buffer[i : i + height] if keep else make(i), by_row[i : i + height, None]  # (T, B), (T, 1)
+        p = strip.mul_(r + by_column) if safe else (strip - r).exp_() + (strip - by_column).exp_()  # (T, B)
+        p.diagonal(i).copy_(at_own[i : i + height])
         grad_a[i : i + height] = p @ b  # (T, D)
         grad_b.addmm_(p.T, a[i : i + height])  # (B, D)
-
-    if safe:
-        rows, columns = rows.log(), columns.log()
-    loss = (rows + columns).mean() / 2 - (a * b).sum(dim=1).mean()
-    return loss, grad_a.div_(2).sub_(b).div_(n), grad_b.div_(2).sub_(a).div_(n)
+    return (rows + columns).mean() / 2, grad_a.div_(2 * n), grad_b.div_(2 * n)

@@ -199,7 +199,7 @@ def test_install_cell_comes_first_and_does_nothing_here(once):
 def test_maps_in_readme_and_start_page(once):
     readme = (once / "README.md").read_text("utf-8")
     start = notebook(once, "notebooks/00_start.ipynb").cells[0].source
-    assert readme.startswith("# Toy\n\n<!-- map -->\n| lesson |") and readme.endswith(
+    assert readme.startswith("# Toy\n\n<!-- map -->\n\n| lesson |") and readme.endswith(
         "<!-- /map -->\n\nafter the map\n"
     )
     assert "| [03 · Toy: one claim](notebooks/03_toy.ipynb) | that $p(x\\|c)$ is 1. | nothing. |" in readme

@@ -259,6 +259,21 @@ def test_whole_numbers_where_fractions_are_expected():
     assert report.mistake is None and "Expected floating-point numbers, got int ones." in report.message
 
 
+def test_masks_empty_results_and_whole_inputs():
+    exercise = Exercise(
+        lambda mask, index: (~mask, index[mask].float()),
+        lambda mask, index: (torch.tensor([not m for m in mask], dtype=torch.bool), index[mask].double()),
+        lambda g: [(torch.rand(n, generator=g) > 0.5, torch.arange(n)) for n in (0, 5)],
+        ("",) * 3,
+        (),
+    )
+    assert judge(exercise, exercise.library).status == "PASS"
+    assert "got int ones" in judge(exercise, lambda mask, index: (~mask, index[mask])).message
+    assert "Expected bool numbers" in judge(exercise, lambda mask, index: (1 - mask.int(), index[mask].float())).message
+    in_place = judge(exercise, lambda mask, index: (mask.logical_not_(), index[~mask].float()))
+    assert in_place.mistake == "changes its input in place" and "`mask`" in in_place.message
+
+
 def test_an_invariance_that_fails():
     def shifted(logits, temperature):  # right unless all logits are large
         return entropy(logits, temperature) + (logits.amin(dim=1) > 40)

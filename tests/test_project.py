@@ -1,12 +1,15 @@
 """The repository agrees with itself: notebooks with sources, links with files, environments with each other."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 import build
 import sources
@@ -42,6 +45,11 @@ def test_notebooks_show_no_unexpected_error(path):
     assert [source for source in failed if source not in allowed] == []
 
 
+def test_lessons_are_committed_at_full_budget():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert "budget quick" not in path.read_text("utf-8"), path.name
+
+
 def test_code_in_cells_fits_the_page():
     wide = []
     for path in sorted((ROOT / "course").glob("*/*.py")):
@@ -51,13 +59,29 @@ def test_code_in_cells_fits_the_page():
     assert wide == []
 
 
+def test_kernels_run_small_and_only_solutions_are_strict(tmp_path):
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    for folder, strict in {"notebooks": None, "solutions": "1", "exercises": None}.items():
+        (tmp_path / folder).mkdir()
+        wanted = {"MINILIP_STRICT": strict, "MINILIP_BUDGET": "quick", "OMP_NUM_THREADS": "1"}
+        cell = new_code_cell(f"import os\nassert all(os.environ.get(k) == v for k, v in {wanted}.items()), os.environ")
+        nbformat.write(new_notebook(cells=[cell]), tmp_path / folder / "a.ipynb")
+    names = ("MINILIP_STRICT", "MINILIP_BUDGET", "OMP_NUM_THREADS")
+    clean = {name: value for name, value in os.environ.items() if name not in names}
+    tool = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--rootdir=.", "-q"]
+    run = subprocess.run(
+        [*tool, "notebooks", "solutions", "exercises"], cwd=tmp_path, env=clean, capture_output=True, text=True
+    )
+    assert "3 passed" in run.stdout, run.stdout
+
+
 # --- Links -----------------------------------------------------------------------------------------------------------
 
 
 def pages() -> dict[str, str]:
     """The text of every page a reader may open, by path."""
     found = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md", "RESULTS.md")}
-    for path in COURSE.notebooks:
+    for path in filter(lambda path: (ROOT / path).exists(), COURSE.notebooks):
         cells = nbformat.read(ROOT / path, as_version=4).cells
         found[path] = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     return found
@@ -75,7 +99,7 @@ def test_relative_links_resolve():
 def test_badges_lead_to_their_notebooks():
     colab = PROJECT["project"]["urls"]["Repository"].replace("github.com", "colab.research.google.com/github")
     texts = pages()
-    for path in COURSE.notebooks:
+    for path in texts.keys() & COURSE.notebooks.keys():
         assert f"({colab}/blob/main/{path})" in texts[path]
     for page, text in texts.items():
         for target in re.findall(r"\((https://colab\.research\.google\.com/github/[^)]+)\)", text):
@@ -122,7 +146,9 @@ def requirements(lines: list[str]) -> dict[str, str]:
     for line in lines:
         match = re.fullmatch(r"([\w-]+)>=([\d.]+)", line)
         assert match, f"{line}: expected name>=version, and no upper bound"
-        found[match[1].replace("_", "-").lower()] = match[2]
+        name = match[1].replace("_", "-").lower()
+        assert name not in found, f"{name} is named twice"
+        found[name] = match[2]
     return found
 
 

@@ -123,7 +123,7 @@ class Course:
                 exercises = f"[{plan}]({up}exercises/{lesson.name}.ipynb)" if lesson.solutions else ""
                 facts = [lesson.derive, lesson.train, *self.seconds(lesson), exercises, self.badge(path)]
                 rows.append([f"[{lesson.title}]({up}{path})", *facts])
-        return f"<!-- map -->\n{table(rows)}<!-- /map -->"
+        return f"<!-- map -->\n\n{table(rows)}\n<!-- /map -->"
 
     def pages(self) -> dict[str, str]:
         """README.md with its map, and RESULTS.md from the claims in the executed lessons."""
@@ -200,7 +200,7 @@ def build(root: Path, chosen: list[str], changed: bool = False) -> None:
         seconds = execute(root, path, notebook)
         write_notebook(root / path, notebook)
         print(f"  {seconds:.0f} s, {(root / path).stat().st_size / 1e6:.2f} MB")
-        if path.startswith("notebooks/") and "MINILIP_BUDGET" not in os.environ:
+        if path.startswith("notebooks/") and not os.environ.get("MINILIP_BUDGET"):
             measured = {"cpu": None, "gpu": None} | course.times.get(name, {})
             course.times[name] = measured | {device(): rounded(seconds)}
             write(root / "course" / "times.json", json.dumps(course.times, indent=1, sort_keys=True) + "\n")

@@ -23,7 +23,13 @@ def execute(root: Path, path: str, notebook: NotebookNode) -> float:
     # Headers promise a time on 2 cores, whatever machine this is.
     environment = {**os.environ, "MINILIP_THREADS": "2", "MINILIP_STRICT": "1" if path.startswith("solutions/") else ""}
     metadata = notebook.metadata.copy()
-    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, record_timing=False, store_widget_state=False)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        record_timing=False,
+        store_widget_state=False,
+        extra_arguments=["--log-level=ERROR"],
+    )
     start = time.perf_counter()
     try:
         client.execute(env=environment, cwd=str(root))

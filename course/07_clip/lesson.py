@@ -50,6 +50,7 @@ gallery = EmojiPairs()
 names = ["fox", "rabbit face", "hamburger", "sailboat", "guitar", "cactus", "rocket", "umbrella"]
 rows = [gallery.row(name, artist) for artist in ARTISTS for name in names]
 figure = plot.images(gallery.images[rows], [""] * 24 + names, columns=8)
+print("Drawn by " + "\n         ".join(credit for artist, credit in gallery.credits.items() if artist in ARTISTS))
 
 # %% [markdown]
 # Suppose a machine is shown pairs of a picture and a sentence, and nothing else. No list of classes, no labels. Can it find out what a word looks like?
@@ -435,7 +436,7 @@ ax.axhline(
     label=f"linear probe on all {len(pool_labels):,} labelled pictures",
 )
 ax.set_xscale("log", base=2)
-ax.set(xlabel="labelled pictures a class", ylabel="48-way accuracy", xticks=shots, xticklabels=shots, ylim=(0, 1.03))
+ax.set(xlabel="labelled pictures a class", ylabel="48-way accuracy", xticks=shots, xticklabels=shots, ylim=(min(0.8, min(map(np.mean, curve.values())) - 0.05), 1.01))
 ax.legend(loc="lower right")
 plt.show()
 
@@ -640,7 +641,7 @@ for split, artists, name in (
 #
 # ### Words with two meanings
 #
-# "Mouse" is an animal and a device, "palm" a tree and a part of the hand. With the bare word, CLIP cannot know which one you mean. The sources recommend to say more: "a photo of a boxer, a type of pet". Below, each row shows the six nearest drawings among all training concepts, first for the bare word, then with one word of context, then with another.
+# "Mouse" is an animal and a device, "palm" a tree and a part of the hand. With the bare word, CLIP cannot know which one you mean. The sources recommend to say more: "a photo of a boxer, a type of pet". Below, each row shows the eight nearest drawings among all training concepts, first for the bare word, then with one word of context, then with another.
 
 
 # %%
@@ -683,11 +684,11 @@ print(
 questions = [q for w in ("mouse", "palm") for q in [w, *(f"{a} {x}" for a, x, _ in SENSES if a == w)]]
 with torch.no_grad():
     vectors = encode(emoji_models[0].encode_image, gallery)
-    nearest = (emoji_models[0].encode_text(emoji_tokenizer(questions, device)) @ vectors.T).topk(6).indices  # (Q, 6)
+    nearest = (emoji_models[0].encode_text(emoji_tokenizer(questions, device)) @ vectors.T).topk(8).indices  # (Q, 8)
 figure = plot.images(
     gallery[nearest.flatten()],
-    [f"“{q}”" if j == 2 else "" for q in questions for j in range(6)],
-    columns=18 if len(questions) % 3 == 0 else 6,
+    [f"“{q}”" if j == 0 else "" for q in questions for j in range(8)],
+    columns=8,
 )
 
 # %% [markdown]

@@ -130,7 +130,8 @@ def _gradients(exercise: Exercise, case: Case, got: Outcome) -> _Problem | None:
 def _evidence(what: str, got: Any, want: Any) -> str:
     lines = [] if what == "result" else [f"  in       {what}"]
     lines += [f"  expected {compare.numbers(want)}", f"  got      {compare.numbers(got)}"]
-    if isinstance(want, Tensor) and want.dim() and compare.shape(got) == compare.shape(want) and got.isfinite().all():
+    several = isinstance(want, Tensor) and want.dim() and want.numel()
+    if several and compare.shape(got) == compare.shape(want) and got.isfinite().all():
         lines.append(f"  {compare.worst(got, want)}")
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..clip import clip_loss, siglip_loss
 from ..evaluate import retrieval
-from ._exercise import Exercise, Misconception, Prediction
+from . import Exercise, Misconception, Prediction
 
 LESSON = "07_clip"
 
