@@ -198,7 +198,6 @@ def _both_ways(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]
     n, keep = len(a), tile >= len(a)
     height = min(tile, CACHED_ROWS)
     buffer = a.new_empty(n if keep else height, n)  # (B or T, B)
-    own = (a * b).sum(dim=1)  # (B,) L_ii, needed for every column before its strip comes
 
     # |L_ij| <= max |a_i| max |b_j|. Where exp of that neither overflows nor underflows, in a sum of B of them either,
     # one exponential without any shift serves rows and columns. Elsewhere each direction needs its own.
@@ -208,30 +207,36 @@ def _both_ways(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]
     def make(i: int) -> Tensor:
         start = i if keep else 0
         strip = torch.mm(a[i : i + height], b.T, out=buffer[start : start + min(height, n - i)])  # (T, B)
-        strip.diagonal(i).copy_(own[i : i + height])  # the same to the last digit
         return strip.exp_() if safe else strip
 
-    def log_sum(strip: Tensor, dim: int, shift: Tensor) -> Tensor:
-        highest = strip.amax(dim=dim, keepdim=True)
-        return (strip - highest).exp_().sum(dim=dim).log_() + (highest.squeeze(dim) - shift)
-
-    rows, columns = a.new_empty(n), a.new_full((n,), 0 if safe else -math.inf)  # (B,)
+    # r_i = peak + log total, of rows and of columns; all peaks are 0 where no shift is needed.
+    own, row_total, column_total = a.new_empty(n), a.new_empty(n), a.new_zeros(n)  # (B,)
+    row_peak, column_peak = a.new_zeros(n), a.new_full((n,), 0 if safe else -math.inf)  # (B,)
     for i in range(0, n, height):
-        strip = make(i)
-        rows[i : i + height] = strip.sum(dim=1) if safe else log_sum(strip, 1, own[i : i + height])
-        columns = columns + strip.sum(dim=0) if safe else torch.logaddexp(columns, log_sum(strip, 0, own))
+        strip, here = make(i), slice(i, i + height)
+        own[here] = strip.diagonal(i)
+        if safe:
+            row_total[here] = strip.sum(dim=1)
+            column_total += strip.sum(dim=0)
+        else:
+            row_peak[here] = strip.amax(dim=1)
+            row_total[here] = (strip - row_peak[here, None]).exp_().sum(dim=1)
+            before, column_peak = column_peak, torch.maximum(column_peak, strip.amax(dim=0))
+            column_total *= (before - column_peak).exp()
+            column_total += (strip - column_peak).exp_().sum(dim=0)
     if safe:
-        by_row, by_column = 1 / rows, 1 / columns  # (B,)
-        rows, columns = rows.div_(own.exp()).log_(), columns.div_(own.exp()).log_()  # (B,) r_i - L_ii, c_j - L_jj
+        # (B,) r_i - L_ii and c_i - L_ii; roots, because the ratio itself may overflow
+        rows, columns = (2 * (total.sqrt() / own.sqrt()).log() for total in (row_total, column_total))
+        r, c = 1 / row_total[:, None], 1 / column_total
     else:
-        by_row, by_column = rows + own, columns + own  # (B,)
-    at_own = torch.expm1(-rows) + torch.expm1(-columns)  # (B,)
+        rows, columns = row_total.log() + (row_peak - own), column_total.log() + (column_peak - own)  # (B,)
+        r, c = (row_total.log() + row_peak)[:, None], column_total.log() + column_peak
 
     grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)  # (B, D)
     for i in range(0, n, height):
-        strip, r = buffer[i : i + height] if keep else make(i), by_row[i : i + height, None]  # (T, B), (T, 1)
-        p = strip.mul_(r + by_column) if safe else (strip - r).exp_() + (strip - by_column).exp_()  # (T, B)
-        p.diagonal(i).copy_(at_own[i : i + height])
-        grad_a[i : i + height] = p @ b  # (T, D)
-        grad_b.addmm_(p.T, a[i : i + height])  # (B, D)
+        strip, here = buffer[i : i + height] if keep else make(i), slice(i, i + height)  # (T, B)
+        p = strip.mul_(r[here] + c) if safe else (strip - r[here]).exp_() + (strip - c).exp_()  # (T, B)
+        p.diagonal(i).copy_(torch.expm1(-rows[here]) + torch.expm1(-columns[here]))
+        grad_a[here] = p @ b  # (T, D)
+        grad_b.addmm_(p.T, a[here])  # (B, D)
     return (rows + columns).mean() / 2, grad_a.div_(2 * n), grad_b.div_(2 * n)

@@ -101,9 +101,8 @@ class Course:
             new.append(make(text, metadata=cell.metadata, id=digest[:12]))
         kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
         metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
-        self.notebooks[path] = new_notebook(
-            cells=new, metadata=metadata, nbformat_minor=5
-        )  # 5: the first with cell ids
+        # Format 4.5 is the first with cell ids.
+        self.notebooks[path] = new_notebook(cells=new, metadata=metadata, nbformat_minor=5)
 
     def badge(self, path: str) -> str:
         image = "https://colab.research.google.com/assets/colab-badge.svg"

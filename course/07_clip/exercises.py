@@ -138,7 +138,8 @@ lowest_loss = check("clip.loss_floor", lowest_loss).use
 
 # %%
 print(
-    f"floor for B = 128, K = 48: {lowest_loss(128, 48):.3f} nats; the run above ended at {sum(history.loss[-20:]) / len(history.loss[-20:]):.3f}"
+    f"floor for B = 128, K = 48: {lowest_loss(128, 48):.3f} nats; "
+    f"the run above ended at {sum(history.loss[-20:]) / len(history.loss[-20:]):.3f}"
 )
 
 # %% [markdown]
