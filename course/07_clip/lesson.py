@@ -43,13 +43,13 @@ SEEDS = range(budget(cpu=3, quick=1))
 # %% [markdown]
 # ## 1. A question
 #
-# Four artists, one a row, drew the same eight things. No two drawings of one thing share an outline. You read each column as one word without effort.
+# Four artists, one a row, drew the same eight things. No two drawings of one thing share an outline. You read each column as one word without effort, even at 32 x 32 pixels, which is all that our model will get.
 
 # %%
 gallery = EmojiPairs()
 names = ["fox", "rabbit face", "hamburger", "sailboat", "guitar", "cactus", "rocket", "umbrella"]
 rows = [gallery.row(name, artist) for artist in ARTISTS for name in names]
-figure = plot.images(gallery.images[rows], [""] * 24 + names, columns=8)
+figure = plot.images(F.avg_pool2d(gallery.images[rows].float() / 255, 2), [""] * 24 + names, columns=8)
 print("Drawn by " + "\n         ".join(credit for artist, credit in gallery.credits.items() if artist in ARTISTS))
 
 # %% [markdown]
