@@ -3,7 +3,6 @@
 import functools
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -78,8 +77,11 @@ def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(loss)
     def wide(*args: P.args, **kwargs: P.kwargs) -> R:
         device = next((x.device.type for x in args if isinstance(x, Tensor)), "cpu")
-        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
-            return loss(*map(_widen, args), **{name: _widen(x) for name, x in kwargs.items()})  # type: ignore[arg-type]
+        given = map(_widen, args), {name: _widen(x) for name, x in kwargs.items()}
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+            return loss(*given[0], **given[1])  # type: ignore[arg-type]
+        with torch.autocast(device, enabled=False):
+            return loss(*given[0], **given[1])  # type: ignore[arg-type]
 
     return wide
 

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from . import _check
 
-CACHED_ROWS = 128  # a strip of this many rows stays in the processor's cache between the steps that use it
+ROWS = 512  # of a strip at most: more leave the processor's cache between steps, fewer make the products slow
 
 
 @_check.full_precision
@@ -149,23 +149,27 @@ def info_nce_tiled(queries: Tensor, keys: Tensor, temperature: float | Tensor, t
     _check.paired("queries", queries, "keys", keys)
     _check.positive("temperature", temperature)
     _check.count("tile", tile)
-    return _GradientInForward.apply(queries / temperature, keys, tile, _one_way)
+    return _GradientInForward.apply(queries, keys, 1 / temperature, tile, _one_way)
 
 
-@_check.full_precision
 def symmetric_info_nce_tiled(a: Tensor, b: Tensor, scale: float | Tensor, tile: int) -> Tensor:
     """Mean of both directions of `info_nce` at temperature 1 / scale: what `clip_loss(..., tile=tile)` calls."""
     _check.count("tile", tile)
-    return _GradientInForward.apply(scale * a, b, tile, _both_ways)
+    return _GradientInForward.apply(a, b, scale, tile, _both_ways)
 
 
 class _GradientInForward(torch.autograd.Function):
-    """A loss(a, b, tile) that hands out its value together with its gradients."""
+    """A loss(scale * a, b, tile) that hands out its value together with its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, tile: int, loss_and_gradients: Callable[..., Any]) -> Tensor:
-        loss, *gradients = loss_and_gradients(a, b, tile)
-        ctx.save_for_backward(*gradients)
+    def forward(
+        ctx: Any, a: Tensor, b: Tensor, scale: float | Tensor, tile: int, loss_and_gradients: Callable[..., Any]
+    ) -> Tensor:
+        loss, to_scaled, to_b = loss_and_gradients(scale * a, b, tile)
+        to_scale = torch.dot(to_scaled.flatten(), a.flatten())  # the chain rule through scale * a
+        if isinstance(scale, Tensor):
+            to_scale = to_scale.to(scale.dtype).reshape(scale.shape)
+        ctx.save_for_backward(to_scaled.mul_(scale), to_b, to_scale)
         return loss
 
     @staticmethod
@@ -196,13 +200,13 @@ def _one_way(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _both_ways(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]:
     n, keep = len(a), tile >= len(a)
-    height = min(tile, CACHED_ROWS)
+    height = min(tile, ROWS)
     buffer = a.new_empty(n if keep else height, n)  # (B or T, B)
 
-    # |L_ij| <= max |a_i| max |b_j|. Where exp of that neither overflows nor underflows, in a sum of B of them either,
-    # one exponential without any shift serves rows and columns. Elsewhere each direction needs its own.
+    # |L_ij| <= max |a_i| max |b_j|. Where exp of that neither overflows nor underflows, nor the ratio of a sum of B of
+    # them to one of them, one exponential without any shift serves rows and columns. Elsewhere each needs its own.
     largest = float(a.norm(dim=1).max() * b.norm(dim=1).max())
-    safe = largest + math.log(n) < -math.log(torch.finfo(a.dtype).tiny) - 2
+    safe = 2 * largest + math.log(n) < -math.log(torch.finfo(a.dtype).tiny) - 2
 
     def make(i: int) -> Tensor:
         start = i if keep else 0
@@ -225,18 +229,18 @@ def _both_ways(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]
             column_total *= (before - column_peak).exp()
             column_total += (strip - column_peak).exp_().sum(dim=0)
     if safe:
-        # (B,) r_i - L_ii and c_i - L_ii; roots, because the ratio itself may overflow
-        rows, columns = (2 * (total.sqrt() / own.sqrt()).log() for total in (row_total, column_total))
-        r, c = 1 / row_total[:, None], 1 / column_total
+        rows, columns = (row_total / own).log(), (column_total / own).log()  # (B,) r_i - L_ii, c_i - L_ii
+        r, c = (2 * n * row_total).reciprocal()[:, None], (2 * n * column_total).reciprocal()
     else:
         rows, columns = row_total.log() + (row_peak - own), column_total.log() + (column_peak - own)  # (B,)
-        r, c = (row_total.log() + row_peak)[:, None], column_total.log() + column_peak
+        size = math.log(2 * n)
+        r, c = (row_total.log() + row_peak + size)[:, None], column_total.log() + column_peak + size
 
     grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)  # (B, D)
     for i in range(0, n, height):
         strip, here = buffer[i : i + height] if keep else make(i), slice(i, i + height)  # (T, B)
-        p = strip.mul_(r[here] + c) if safe else (strip - r[here]).exp_() + (strip - c).exp_()  # (T, B)
-        p.diagonal(i).copy_(torch.expm1(-rows[here]) + torch.expm1(-columns[here]))
+        p = strip.mul_(r[here] + c) if safe else (strip - r[here]).exp_() + (strip - c).exp_()  # (T, B), over 2B
+        p.diagonal(i).copy_((torch.expm1(-rows[here]) + torch.expm1(-columns[here])) / (2 * n))
         grad_a[here] = p @ b  # (T, D)
         grad_b.addmm_(p.T, a[here])  # (B, D)
-    return (rows + columns).mean() / 2, grad_a.div_(2 * n), grad_b.div_(2 * n)
+    return (rows.mean() + columns.mean()) / 2, grad_a, grad_b

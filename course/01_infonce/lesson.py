@@ -75,7 +75,7 @@ plt.show()
 #
 # ## 2. A first guess, and how it fails
 #
-# The obvious way to learn what follows a context is to predict it: fit a model of $p(x\mid c)$. Let us ask what such a model would spend its effort on. We add to each $x$ nineteen coordinates of noise, as a photograph adds the texture of the grass. A model of $x$ has to describe all twenty.
+# What comes to mind first is to predict what follows: fit a model of $p(x\mid c)$. Let us ask what such a model would spend its effort on. We add to each $x$ nineteen coordinates of noise, as a photograph adds the texture of the grass. A model of $x$ has to describe all twenty.
 
 # %%
 x, c = line_up.sample(5000, generator)
@@ -94,7 +94,7 @@ print(f"so {100 * (without_c - with_c) / without_c:.0f} % of the description has
 # It contains no $p(x \mid c)$ by itself, only a *ratio* of two densities. Whatever is as likely with the context as without cancels.
 
 # %%
-# check (1): the entropies of a Gaussian from its covariance on the left, the mean log ratio of a million pairs on the right
+# check (1): entropies of a Gaussian from its covariance on the left, the mean log ratio of a million pairs on the right
 covariance = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=torch.double)
 left = (torch.logdet(covariance[:1, :1]) + torch.logdet(covariance[1:, 1:]) - torch.logdet(covariance)) / 2
 right = line_up.log_ratio(*line_up.sample(1_000_000, generator)).mean()
@@ -253,7 +253,8 @@ twins = Gaussians(20, correlation=0.99999)
 x, c = (v.double() for v in twins.sample(64, torch.Generator().manual_seed(0)))
 bound = mi_lower_bound(F.cross_entropy(twins.log_ratios(x, c), torch.arange(64)), candidates=64)
 same("(10)", bound, math.log(64))
-print(f"while the mutual information is {twins.mutual_information:.1f} nats, which needs N > {math.exp(twins.mutual_information):.0e}")
+exists = twins.mutual_information
+print(f"while the mutual information is {exists:.1f} nats, which needs N > {math.exp(exists):.0e}")
 
 # %% [markdown]
 # ### 4.6 The general form: M negatives and a temperature
@@ -289,7 +290,8 @@ same("(11)", sum(races) / 3, info_nce_negatives(query, positive, negatives, temp
 # %%
 # check (12), (13): difference quotients on the left, a softmax on the right
 tau, i = 0.3, 2
-u, keys = F.normalize(torch.randn(8, dtype=torch.double), dim=0), F.normalize(torch.randn(6, 8, dtype=torch.double), dim=1)
+u, *keys = F.normalize(torch.randn(7, 8, dtype=torch.double), dim=1)
+keys = torch.stack(keys)  # (6, 8)
 
 
 def one_loss(logits):
@@ -391,7 +393,8 @@ table = asks @ answers.T  # (12, 12) cosines
 
 def beliefs(tau):
     figure, ax = plt.subplots(figsize=(4, 3.4))
-    plot.matrix(ax, torch.softmax(table / tau, dim=1), title=f"loss {info_nce(asks, answers, tau):.2f} nats", low=0, high=1)
+    loss = info_nce(asks, answers, tau)
+    plot.matrix(ax, torch.softmax(table / tau, dim=1), title=f"loss {loss:.2f} nats", low=0, high=1)
     ax.set(xlabel="key", ylabel="query", xticks=range(0, 12, 3), yticks=range(0, 12, 3))
     return figure
 
@@ -521,7 +524,8 @@ ax.axhline(world.mutual_information, color=plot.BLACK, label="exact mutual infor
 ax.plot(NS, [math.log(n) for n in NS], "--", color="#777777", label="ceiling log N")
 ax.plot(NS, [exact_bound[n][0] for n in NS], "o-", color=plot.BLUE, label="bound, exact ratio as critic")
 for n in SIZES:
-    ax.plot([n] * len(SEEDS), learnt_bound[n], "x", color=plot.RED, markersize=8, zorder=3, label="bound, learnt critic" if n == 16 else None)
+    name = "bound, learnt critic" if n == 16 else None
+    ax.plot([n] * len(SEEDS), learnt_bound[n], "x", color=plot.RED, markersize=8, zorder=3, label=name)
 ax.set(xlabel="candidates N", ylabel="nats", ylim=(0, 6.5))
 ax.set_xscale("log", base=2)
 ax.legend(loc="lower right")
@@ -648,7 +652,8 @@ for n in (4, 8, 32):
     place = puzzle["distance", n].mean(axis=0)
     ax.annotate(f"N = {n}", place, fontsize=9, ha="center", xytext=(0, 8), textcoords="offset points")
 plot.line(ax, probes[5], "the scrambled input itself")
-ax.set(xlabel="bound on the mutual information (nats; exact: 3)", ylabel="linear probe of the latents, R²", ylim=(0, 1))
+ax.set(xlabel="bound on the mutual information (nats; exact: 3)", ylabel="linear probe of the latents, R²")
+ax.set_ylim(0, 1)
 ax.legend(loc="lower right")
 plt.show()
 
@@ -673,13 +678,20 @@ def beyond_noise(differences):
     return bool(len(differences) > 1 and np.mean(differences) > 2 * np.std(differences, ddof=1))
 
 
+def bound_and_probe(values):
+    return f"{mean_sd(values[:, 0], 2)} nats, R² {mean_sd(values[:, 1])}"
+
+
 means = np.array([exact_bound[n][0] for n in NS])
+gaps = [f"N = {n}: {world.mutual_information - exact_bound[n][0]:.2f}" for n in [*NS[::3], NS[-1]]]
+highest = max(means.max(), *(max(v) for v in learnt_bound.values()))
+fits = [f"N = {n}: {mean_sd(v)}" for n, v in ratio_fit.items()]
 errors = np.array([exact_bound[n][1] for n in NS])
 claim(
     "infonce-ratio",
     says="minimising InfoNCE makes the critic proportional to p(x|c)/p(x)",
     source="Oord et al. 2018, sec. 2.3; the sources' exercise; eq. (6)",
-    measured="R² with the exact log ratio, rows centred: " + ", ".join(f"N = {n}: {mean_sd(v)}" for n, v in ratio_fit.items()),
+    measured="R² with the exact log ratio, rows centred: " + ", ".join(fits),
     holds=min(ratio_fit[best]) > 0.95,
     note=f"holds if above 0.95 for N = {best} with every seed; Gaussians in 10 dimensions",
 )
@@ -687,7 +699,7 @@ claim(
     "infonce-bound",
     says="log N - loss never exceeds the mutual information",
     source="Oord et al. 2018, sec. 2.3; eq. (9)",
-    measured=f"largest bound {max(means.max(), *(max(v) for v in learnt_bound.values())):.2f} of {world.mutual_information:.2f} nats, N up to {NS[-1]}",
+    measured=f"largest bound {highest:.2f} of {world.mutual_information:.2f} nats, N up to {NS[-1]}",
     holds=bool((means - 3 * errors < world.mutual_information).all())
     and all(np.mean(v) < world.mutual_information for v in learnt_bound.values()),
     note="exact and learnt critics; three standard errors allowed",
@@ -696,14 +708,14 @@ claim(
     "infonce-tighter",
     says="the bound becomes tighter as N becomes larger",
     source="Oord et al. 2018, sec. 2.3",
-    measured="gap to the exact value " + ", ".join(f"N = {n}: {world.mutual_information - exact_bound[n][0]:.2f}" for n in NS[::3] + [NS[-1]]) + " nats",
+    measured="gap to the exact value " + ", ".join(gaps) + " nats",
     holds=bool((np.diff(means) > 2 * np.hypot(errors[1:], errors[:-1])).all()),
     note="the exact ratio as critic; holds if every doubling gains more than two standard errors",
 )
 claim(
     "infonce-ceiling",
     says="the bound saturates at log N",
-    source="Poole et al. 2019, sec. 2.3; eq. (10)",
+    source="Poole et al. 2019; eq. (10)",
     measured=f"5 nats exist; N = 2: {means[0]:.3f} of {math.log(2):.3f}, N = 16: {means[3]:.3f} of {math.log(16):.3f}",
     holds=all(b <= math.log(n) for n, b in zip(NS, means)) and means[0] > 0.9 * math.log(2),
     note="holds if never above log N, and within a tenth of it at N = 2",
@@ -712,7 +724,7 @@ claim(
     "infonce-invertible",
     says="encoders with the same mutual information can differ widely in quality",
     source="Tschannen et al. 2020, sec. 3.1",
-    measured=f"bound {min(known):.3f} to {max(known):.3f} nats, linear probe R² {max(probes):.2f} to {min(probes):.2f}",
+    measured=f"bound {min(known):.3f} to {max(known):.3f} nats, probe R² {max(probes):.2f} to {min(probes):.2f}",
     holds=max(known) - min(known) < 0.01 and max(probes) - min(probes) > 0.2,
     note="invertible layers fixed at random, where the paper trains invertible networks on MNIST",
 )
@@ -720,16 +732,16 @@ loose, strong, weak = puzzle["distance", 4], puzzle["concatenated", 32], puzzle[
 claim(
     "infonce-looser",
     says="looser bounds can lead to better representations",
-    source="Tschannen et al. 2020, sec. 3.3; the sources",
-    measured=f"distance, N = 4: {mean_sd(loose[:, 0], 2)} nats, R² {mean_sd(loose[:, 1])}; concatenated, N = 32: {mean_sd(strong[:, 0], 2)} nats, R² {mean_sd(strong[:, 1])}",
+    source="Tschannen et al. 2020, sec. 3.2; the sources",
+    measured=f"distance, N = 4: {bound_and_probe(loose)}; concatenated, N = 32: {bound_and_probe(strong)}",
     holds=beyond_noise(strong[:, 0] - loose[:, 0]) and beyond_noise(loose[:, 1] - strong[:, 1]),
     note="three latents with 3 nats; the paper probes digits",
 )
 claim(
     "infonce-critic",
     says="at equal N, a higher-capacity critic gives a tighter bound and a worse representation",
-    source="Tschannen et al. 2020, sec. 3.3 and fig. 3",
-    measured=f"concatenated minus distance, N = 32: bound {mean_sd(strong[:, 0] - weak[:, 0])} nats, R² {mean_sd(strong[:, 1] - weak[:, 1])}",
+    source="Tschannen et al. 2020, sec. 3.2",
+    measured=f"concatenated minus distance, N = 32: {bound_and_probe(strong - weak)}",
     holds=beyond_noise(strong[:, 0] - weak[:, 0]) and beyond_noise(weak[:, 1] - strong[:, 1]),
     note=f"both parts must hold; {PUZZLE_STEPS} steps, in which a larger critic may not have caught up",
 )
@@ -737,10 +749,10 @@ slow = puzzle["bilinear", 32]
 claim(
     "infonce-bilinear",
     says="a bilinear critic gives a better representation than one network on both",
-    source="Tschannen et al. 2020, fig. 3",
-    measured=f"bilinear minus concatenated: bound {mean_sd(slow[:, 0] - strong[:, 0])} nats, R² {mean_sd(slow[:, 1] - strong[:, 1])}",
+    source="Tschannen et al. 2020, sec. 3.2",
+    measured=f"bilinear minus concatenated, N = 32: {bound_and_probe(slow - strong)}",
     holds=beyond_noise(slow[:, 1] - strong[:, 1]),
-    note="the exact log ratio (17) has a term in the length of x, for which a bilinear critic on three outputs has no room",
+    note="the exact log ratio (17) has a term in the length of x, which z W z' on three outputs cannot hold",
 )
 
 # %% [markdown]

@@ -20,7 +20,7 @@ def _unit(generator, *shape):
 
 
 def _loss_loop(queries, keys, temperature):
-    total = 0.0
+    total = torch.zeros(()).to(queries)
     for i in range(len(queries)):
         scores = torch.stack([(queries[i] * key).sum() / temperature for key in keys])
         total = total + scores.logsumexp(0) - scores[i]
@@ -109,7 +109,7 @@ _INFO_NCE = Exercise(
 
 
 def _negatives_loop(query, positive, negatives, temperature):
-    total = 0.0
+    total = torch.zeros(()).to(query)
     for q, p, others in zip(query, positive, negatives, strict=True):
         real = (q * p).sum()
         races = torch.stack([((q * n).sum() - real) / temperature for n in others] + [torch.zeros_like(real)])
@@ -209,8 +209,8 @@ def _bayes_loop(log_conditional, log_marginal):
     n, joint = len(log_marginal), []
     for i in range(n):
         joint.append(sum(log_conditional[j] if j == i else log_marginal[j] for j in range(n)) - math.log(n))
-    joint = torch.stack(joint)
-    return (joint - joint.logsumexp(0)).exp()
+    log_joint = torch.stack(joint)
+    return (log_joint - log_joint.logsumexp(0)).exp()
 
 
 def _densities(generator):
@@ -281,7 +281,7 @@ def bound_from_scores(scores: Tensor) -> Tensor:
 
 def _bound_loop(scores):
     """The mean of log w, w the belief in the real one measured against a blind guess: eq. (7)."""
-    n, total = len(scores), 0.0
+    n, total = len(scores), torch.zeros(()).to(scores)
     for i in range(n):
         total = total - torch.stack([scores[i, j] - scores[i, i] for j in range(n)]).logsumexp(0) + math.log(n)
     return total / n
@@ -447,7 +447,7 @@ def effective_negatives(negatives: Tensor, temperature: float) -> Tensor:
 
 
 def _effective_loop(negatives, temperature):
-    entropy = 0.0
+    entropy = torch.zeros(()).to(negatives)
     for score in negatives:
         log_share = -torch.stack([(other - score) / temperature for other in negatives]).logsumexp(0)
         entropy = entropy - log_share.exp() * log_share
@@ -468,7 +468,7 @@ _EFFECTIVE = Exercise(
         (torch.zeros(7), 0.1),
     ],
     hints=(
-        "By (14) the push is shared out by a softmax over the negatives alone. If M shares were equal, the answer is M.",
+        "By (14) the push is shared out by a softmax over the negatives alone. Of M equal shares, all M count.",
         "The entropy of equal shares is log M. So its exponential counts the negatives that matter.",
         "log_share = torch.log_softmax(negatives / temperature, dim=0); exp(-sum(share * log_share)).",
     ),
