@@ -268,7 +268,7 @@ def loss_floor(batch, captions):
     )
 
 
-# check (8): the formula on the left; on the right the loss of a perfect model (one axis for each caption) on 400 batches
+# check (8): the formula on the left; on the right a perfect model (one axis for each caption) on 400 batches
 classes = torch.randint(48, (400, 128))
 perfect = torch.stack([clip_loss(one_hot, one_hot, 100.0) for one_hot in F.one_hot(classes, 48).float()]).mean()
 same("(8)", loss_floor(128, 48), perfect, tolerance=0.01)
