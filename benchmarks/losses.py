@@ -1,5 +1,9 @@
-"""InfoNCE in both directions, forward and backward: plain, tiled, one strip, and open_clip's ClipLoss."""
+"""InfoNCE in both directions, forward and backward: open_clip's ClipLoss and three ways to call clip_loss.
 
+Letters: B batch, D embedding dimension.
+"""
+
+import contextlib
 import re
 import statistics
 import subprocess
@@ -15,25 +19,27 @@ from torch import Tensor
 
 from minilip.clip import clip_loss
 
-SCALE = 14.3
-TILE = 128
+from . import header, row, target
+
+SCALE = 14.3  # 1 / 0.07, where CLIP starts
+REPEATS = {256: 200, 1024: 40, 4096: 9, 16384: 3}
+PEER, TILED, FAST = "open_clip", "tiled, 128", "fast, tile = B"
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def contenders(batch: int) -> dict[str, Loss]:
-    peer = ClipLoss()
     return {
-        "open_clip": lambda v, t, s: peer(v, t, s),
+        PEER: ClipLoss(),
         "plain": clip_loss,
-        f"tiled, {TILE}": lambda v, t, s: clip_loss(v, t, s, tile=TILE),
-        "one strip": lambda v, t, s: clip_loss(v, t, s, tile=batch),
+        TILED: lambda image, text, scale: clip_loss(image, text, scale, tile=128),
+        FAST: lambda image, text, scale: clip_loss(image, text, scale, tile=batch),
     }
 
 
 def inputs(batch: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    v, t = (F.normalize(torch.randn(batch, dim, generator=generator), dim=1) for _ in range(2))
-    return v.requires_grad_(), t.requires_grad_(), torch.tensor(SCALE, requires_grad=True)
+    image, text = (F.normalize(torch.randn(batch, dim, generator=generator), dim=1) for _ in range(2))  # (B, D)
+    return image.requires_grad_(), text.requires_grad_(), torch.tensor(SCALE, requires_grad=True)
 
 
 def step(loss: Loss, args: tuple[Tensor, Tensor, Tensor]) -> float:
@@ -45,10 +51,10 @@ def step(loss: Loss, args: tuple[Tensor, Tensor, Tensor]) -> float:
 
 
 def times(batch: int, dim: int, repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of each repeat; the contenders take turns, so that a busy moment hits all of them."""
+    """Milliseconds of each repeat; the contenders take turns, so that a busy moment of the machine hits all of them."""
     losses, args = contenders(batch), inputs(batch, dim)
-    values = {name: step(loss, args) for name, loss in losses.items()}
-    if max(values.values()) - min(values.values()) > 1e-4 * max(values.values()):
+    values = {name: step(loss, args) for name, loss in losses.items()}  # warms up, too
+    if max(values.values()) - min(values.values()) > 1e-4:
         raise AssertionError(f"the losses do not agree: {values}")
     spent: dict[str, list[float]] = {name: [] for name in losses}
     for _ in range(repeats):
@@ -60,46 +66,71 @@ def times(batch: int, dim: int, repeats: int) -> dict[str, list[float]]:
 
 
 def peak(name: str, batch: int, dim: int) -> float:
-    """MiB that one forward and backward adds to the peak of a fresh process (Linux)."""
+    """MiB that one forward and backward adds to the memory of a fresh process."""
     command = [sys.executable, "-m", "benchmarks.losses", name, str(batch), str(dim)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    root = Path(__file__).parents[1]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root).stdout)
 
 
 def _peak_here(name: str, batch: int, dim: int) -> float:
     step(contenders(64)[name], inputs(64, dim))  # libraries load and thread pools start before the baseline
     loss, args = contenders(batch)[name], inputs(batch, dim)
-    for x in args:
-        x.grad = torch.zeros_like(x)  # the gradients are the caller's, not the loss's
-    Path("/proc/self/clear_refs").write_text("5")  # sets the highest resident size back to the present one
-    before = _status("VmRSS")
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading the libraries
+    before, _ = _resident()
     loss(*args).backward()
-    return _status("VmHWM") - before
+    return _resident()[1] - before
 
 
-def _status(field: str) -> float:
-    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024  # type: ignore[index]
+def _resident() -> tuple[float, float]:
+    """MiB of memory that this process has now, and had at most; the latter twice where the former is not known."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        import resource  # macOS, in bytes
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        return most, most
+    now, most = (int(re.findall(rf"{field}:\s+(\d+) kB", status)[0]) / 1024 for field in ("VmRSS", "VmHWM"))
+    return now, most
 
 
 def report(quick: bool) -> str:
-    sizes = [(256, 128), (256, 512)] if quick else [(b, d) for d in (128, 512) for b in (256, 1024, 4096, 16384)]
-    lines = ["| B | D | " + " | ".join(contenders(2)) + " |", "|" + " ---: |" * 6]
-    for batch, dim in sizes:
-        repeats = 3 if quick else {256: 200, 1024: 40, 4096: 9, 16384: 3}[batch]
-        spent = {name: statistics.median(t) for name, t in times(batch, dim, repeats).items()}
-        cells = [f"{t:.3g} ms ({t / spent['open_clip']:.2f})" for t in spent.values()]
-        lines.append(f"| {batch} | {dim} | " + " | ".join(cells) + " |")
-        print(lines[-1], flush=True)
-    lines += ["", "Peak extra memory in MiB, and its ratio to open_clip's:", ""]
-    lines += ["| B | D | " + " | ".join(contenders(2)) + " |", "|" + " ---: |" * 6]
-    for batch in (1024,) if quick else (1024, 4096, 16384):
-        used = {name: peak(name, batch, 128) for name in contenders(2)}
-        cells = [f"{m:.0f} ({m / used['open_clip']:.3f})" for m in used.values()]
-        lines.append(f"| {batch} | 128 | " + " | ".join(cells) + " |")
-        print(lines[-1], flush=True)
-    if not quick:
-        name = f"tiled, {TILE}"
-        lines.append(f"| 65536 | 128 | | | {peak(name, 65536, 128):.0f} | |")
-        print(lines[-1], flush=True)
+    batches = (64, 128) if quick else tuple(REPEATS)
+    names = list(contenders(2))
+    lines = header(["B", "D", *names])
+    ratios: dict[int, float] = {}  # the worst of the fast path at each B
+    for dim in (128, 512):
+        for batch in batches:
+            spent = times(batch, dim, REPEATS.get(batch, 2))
+            middle, least = ({name: f(t) for name, t in spent.items()} for f in (statistics.median, min))
+            pairs = {name: (middle[name] / middle[PEER], least[name] / least[PEER]) for name in names}
+            ratios[batch] = max(ratios.get(batch, 0), *pairs[FAST])
+            cells = [f"{middle[n]:.3g} / {least[n]:.3g} ms ({pairs[n][0]:.2f} / {pairs[n][1]:.2f})" for n in names]
+            lines.append(row([f"{batch}", f"{dim}", *cells]))
+            print(lines[-1], flush=True)
+    lines += ["", "Peak extra memory in MiB, and in brackets its ratio to open_clip's:", ""]
+    lines += header(["B", "D", *names])
+    tiled: dict[int, float] = {}  # the memory ratio at the largest B, for each D
+    for dim in (128, 512):
+        for batch in batches:
+            used = {name: peak(name, batch, dim) for name in names}
+            tiled[dim] = used[TILED] / used[PEER]
+            lines.append(row([f"{batch}", f"{dim}", *(f"{m:.1f} ({m / used[PEER]:.3f})" for m in used.values())]))
+            print(lines[-1], flush=True)
+    if quick:
+        return "\n".join(lines)
+    huge = peak(TILED, 65536, 128)
+    lines.append(row(["65536", "128", "", "", f"{huge:.1f}", ""]))
+    print(lines[-1], flush=True)
+    lines += ["", "Targets, the worse of median and minimum and of D = 128 and 512 where one is not named:", ""]
+    lines.append(target("time of the fast path at B = 256, in open_clip's,", ratios[256], 0.70))
+    lines.append(target("at B = 4096 and 16384", max(ratios[4096], ratios[16384]), 0.45))
+    for dim, ratio in tiled.items():
+        lines.append(
+            target(f"memory of the tiled loss at B = 16384, D = {dim}, in open_clip's,", ratio, 0.03, digits=4)
+        )
+    lines.append(target("MiB of the tiled loss at B = 65536, D = 128", huge, 512, digits=0))
     return "\n".join(lines)
 
 

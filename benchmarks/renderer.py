@@ -4,6 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,88 +15,91 @@ from torch.utils.data import DataLoader, Dataset
 from minilip.data import scenes
 from minilip.data.scenes import Latents, Scenes
 
+from . import header, row
+
+SIZE = 32
 FINE = 4  # PIL draws without anti-aliasing: draw larger, then shrink
-
-
-def draw(latents: Latents, i: int, size: int) -> Image.Image:
-    """Scene i by PIL, from the same latents: sharp scenes of one object."""
-    side = FINE * size
-
-    def rgb(table: Tensor, row: Tensor) -> tuple[int, ...]:
-        return tuple(round(255 * c) for c in table[row].tolist())
-
-    picture = Image.new("RGB", (side, side), rgb(scenes._BACKGROUND_RGB, latents.background[i]))
-    (x, y), r = latents.position[i, 0].tolist(), float(latents.radius[i, 0])
-    kind, angle = int(latents.shape[i, 0]), float(latents.angle[i, 0])
-    centre = ((x + 1) * side / 2 - 0.5, (1 - y) * side / 2 - 0.5)
-    fill = rgb(scenes._RGB, latents.colour[i, 0])
-    pen = ImageDraw.Draw(picture)
-    if kind == 0:
-        reach = r * side / 2
-        pen.ellipse([centre[0] - reach, centre[1] - reach, centre[0] + reach, centre[1] + reach], fill=fill)
-    else:
-        corners, reach = 5 - kind, scenes._REACH[kind] * r * side / 2  # 4 for a square, 3 for a triangle
-        first = angle + (math.pi / 4 if kind == 1 else math.pi / 2)
-        turns = [first + 2 * math.pi * k / corners for k in range(corners)]
-        pen.polygon([(centre[0] + reach * math.cos(a), centre[1] - reach * math.sin(a)) for a in turns], fill=fill)
-    return picture.resize((size, size), Image.Resampling.BOX)
+LOOP, LOADER = "PIL loop, 1 thread", "DataLoader around PIL, 2 workers"
 
 
 class Drawn(Dataset[Tensor]):
-    """Scenes drawn one at a time, as a data set of files would be read."""
+    """Sharp scenes of one object, drawn by PIL one at a time from the same latents."""
 
-    def __init__(self, latents: Latents, size: int):
-        self.latents, self.size = latents, size
+    def __init__(self, latents: Latents):
+        # Plain numbers: to pick single entries out of tensors would cost PIL as much as to draw.
+        def colours(table: Tensor, index: Tensor) -> list[tuple[int, ...]]:
+            return [tuple(c) for c in (255 * table[index]).round().int().tolist()]
+
+        z = latents
+        self.backgrounds = colours(scenes._BACKGROUND_RGB, z.background)
+        self.colours = colours(scenes._RGB, z.colour[:, 0])
+        columns = (z.shape[:, 0], z.radius[:, 0], z.angle[:, 0], z.position[:, 0])
+        self.objects = list(zip(*(column.tolist() for column in columns), strict=True))
 
     def __len__(self) -> int:
-        return len(self.latents)
+        return len(self.objects)
+
+    def draw(self, i: int) -> Image.Image:
+        half = FINE * SIZE / 2
+        picture = Image.new("RGB", (FINE * SIZE, FINE * SIZE), self.backgrounds[i])
+        pen = ImageDraw.Draw(picture)
+        kind, radius, angle, (x, y) = self.objects[i]
+        x, y, reach = (x + 1) * half - 0.5, (1 - y) * half - 0.5, scenes._REACH[kind] * radius * half
+        if kind == 0:
+            pen.ellipse([x - reach, y - reach, x + reach, y + reach], fill=self.colours[i])
+        else:
+            corners = 5 - kind  # 4 for a square, 3 for a triangle
+            turns = [angle + math.pi / (4 if kind == 1 else 2) + 2 * math.pi * k / corners for k in range(corners)]
+            pen.polygon([(x + reach * math.cos(a), y - reach * math.sin(a)) for a in turns], fill=self.colours[i])
+        return picture.reduce(FINE)
 
     def __getitem__(self, i: int) -> Tensor:
-        return torch.from_numpy(np.asarray(draw(self.latents, i, self.size))).permute(2, 0, 1).float() / 255
+        return torch.from_numpy(np.array(self.draw(i))).permute(2, 0, 1).float() / 255  # (3, H, W)
 
 
-def _rate(make: Callable[[], int], repeats: int) -> float:
-    """Median pictures a second over several repeats; `make` returns how many it made."""
-    rates = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        n = make()
-        rates.append(n / (time.perf_counter() - start))
-    return statistics.median(rates)
+def contenders(n: int) -> dict[str, Callable[[], None]]:
+    """Ways to make n pictures, as float batches in [0, 1]."""
+    world, generator = Scenes(SIZE), torch.Generator().manual_seed(0)
+    drawn = Drawn(world.sample(n, generator))
+    loader = DataLoader(drawn, batch_size=256, num_workers=2, persistent_workers=True)
+    threads = torch.get_num_threads()
+
+    def live(batch: int, count: int) -> None:
+        torch.set_num_threads(count)
+        for _ in range(n // batch):
+            world.render(world.sample(batch, generator))
+        torch.set_num_threads(threads)
+
+    def loop() -> None:
+        for start in range(0, n, 256):
+            torch.stack([drawn[i] for i in range(start, start + 256)])
+
+    def load() -> None:
+        for _ in loader:
+            pass
+
+    ways: dict[str, Callable[[], None]] = {}
+    for count in sorted({1, threads}):
+        for batch in (128, 256, 1024):
+            name = f"`Scenes`, batch {batch}, {count} thread{'s' if count > 1 else ''}"
+            ways[name] = partial(live, batch, count)
+    return ways | {LOOP: loop, LOADER: load}
 
 
 def report(quick: bool) -> str:
-    world, generator = Scenes(32), torch.Generator().manual_seed(0)
-    repeats, n = (1, 512) if quick else (5, 4096)
-    latents = world.sample(n, generator)
-    drawn = Drawn(latents, 32)
-    threads = torch.get_num_threads()
-
-    def live(batch: int) -> int:
-        for _ in range(n // batch):
-            world.render(world.sample(batch, generator))
-        return n // batch * batch
-
-    def loop() -> int:
-        return sum(1 for i in range(n) if drawn[i] is not None)
-
-    loader = DataLoader(drawn, batch_size=256, num_workers=2, persistent_workers=True)
-
-    def loaded() -> int:
-        return sum(len(batch) for batch in loader)
-
-    loaded()  # start the workers
-    rows: dict[str, float] = {}
-    for count in sorted({1, threads}):
-        torch.set_num_threads(count)
-        live(256)
-        for batch in (128, 256, 1024):
-            name = f"`Scenes`, sampled and drawn, batch {batch}, {count} thread{'s' if count > 1 else ''}"
-            rows[name] = _rate(lambda batch=batch: live(batch), repeats)  # type: ignore[misc]
-    rows["PIL loop, drawn at 4x and shrunk, 1 thread"] = _rate(loop, repeats)
-    rows["DataLoader around the PIL loop, 2 workers"] = _rate(loaded, repeats)
-    slow = rows["PIL loop, drawn at 4x and shrunk, 1 thread"]
-    lines = ["| 32 x 32 pixels | pictures a second | against the PIL loop |", "| --- | ---: | ---: |"]
-    lines += [f"| {name} | {rate:,.0f} | {rate / slow:.1f} |" for name, rate in rows.items()]
+    n, repeats = (1024, 1) if quick else (4096, 7)
+    ways = contenders(n)
+    for make in ways.values():
+        make()  # starts the workers, which then wait between the repeats
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, make in ways.items():
+            start = time.perf_counter()
+            make()
+            spent[name].append(time.perf_counter() - start)
+    rate = {name: n / statistics.median(t) for name, t in spent.items()}
+    lines = header(["pictures of 32 x 32", "a second", "PIL loop = 1", "DataLoader = 1"], words=1)
+    for name, r in rate.items():
+        lines.append(row([name, f"{r:,.0f}", f"{r / rate[LOOP]:.1f}", f"{r / rate[LOADER]:.1f}"]))
     print("\n".join(lines[2:]), flush=True)
     return "\n".join(lines)

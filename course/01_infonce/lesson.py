@@ -735,8 +735,8 @@ claim(
     source="Tschannen et al. 2020, sec. 3.2; the sources",
     measured=f"distance, N = 4: {bound_and_probe(loose)}; concatenated, N = 32: {bound_and_probe(strong)}",
     holds=beyond_noise(strong[:, 0] - loose[:, 0]) and beyond_noise(loose[:, 1] - strong[:, 1]),
-    note="three latents with 3 nats, a setting chosen after trying about ten: it shows that this happens, not how often; "
-    "the paper probes digits",
+    note="three latents with 3 nats, a setting chosen after trying about ten: it shows that this happens, "
+    "not how often; the paper probes digits",
 )
 claim(
     "infonce-critic",

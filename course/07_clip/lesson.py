@@ -644,7 +644,7 @@ for split, artists, name in (
 #
 # ### Words with two meanings
 #
-# "Mouse" is an animal and a device, "orange" a fruit and a colour. With the bare word, CLIP cannot know which one you mean. The sources recommend to say more: "a photo of a boxer, a type of pet". Below, each row shows the eight nearest drawings among all training concepts, first for the bare word, then with one word of context, then with another.
+# "Mouse" is an animal and a device, "orange" a fruit and a colour. With the bare word, CLIP cannot know which one you mean. The sources recommend to say more: "a photo of a boxer, a type of pet". Below, each half row shows the six nearest drawings among all training concepts, first for the bare word, then with one word of context, then with another.
 
 
 # %%
@@ -690,11 +690,11 @@ questions = [q for w in ("mouse", "orange") for q in [w, *(f"{a} {x}" for a, x, 
 gallery = drawings["train"][SEEN[0]]
 with torch.no_grad():
     vectors = encode(emoji_models[0].encode_image, gallery)
-    nearest = (emoji_models[0].encode_text(emoji_tokenizer(questions, device)) @ vectors.T).topk(8).indices  # (Q, 8)
+    nearest = (emoji_models[0].encode_text(emoji_tokenizer(questions, device)) @ vectors.T).topk(6).indices  # (Q, 6)
 figure = plot.images(
     gallery[nearest.flatten()],
-    [f"“{q}”" if j == 0 else "" for q in questions for j in range(8)],
-    columns=8,
+    [f"“{q}”" if j == 0 else "" for q in questions for j in range(6)],
+    columns=12,
 )
 
 # %% [markdown]
