@@ -12,7 +12,6 @@ def row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def target(says: str, measured: float, limit: float, digits: int = 2) -> str:
-    """A target and whether it is reached: what is measured must not be above the limit."""
-    verdict = "met" if measured <= limit else "**missed**"
-    return f"- {says} at most {limit:g}: {measured:.{digits}f}, {verdict}"
+def target(says: str, measured: float, limit: float) -> str:
+    """A line that tells whether a target is reached: what is measured must not be above the limit."""
+    return f"- {says}: {measured:.3g}, target at most {limit:g}: {'met' if measured <= limit else '**missed**'}"

@@ -23,11 +23,11 @@ def main() -> None:
     options = parser.parse_args()
     for name in [options.section] if options.section else SECTIONS:
         print(f"\n{name}", flush=True)
-        before, start = load(), time.perf_counter()
+        before, start, threads = load(), time.perf_counter(), torch.get_num_threads()
         tables = SECTIONS[name](options.quick)
         where = (
             f"{datetime.date.today()}, torch {torch.__version__}, Python {platform.python_version()}, {processor()}, "
-            f"{torch.get_num_threads()} threads, load average {before} at the start and {load()} at the end, "
+            f"{threads} thread{'s' if threads > 1 else ''}, load average {before} at the start and {load()} at the end, "
             f"{time.perf_counter() - start:.0f} s in all."
         )
         print(where, flush=True)

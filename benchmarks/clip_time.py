@@ -25,8 +25,7 @@ def run(seed: int, steps: int, every: int, fresh: int = 2000) -> History:
     model = CLIP(ConvNet(32), BagOfWords(len(tokenizer), 64), tokenizer, dim=64)
     latents = world.sample(fresh, generator)
     images = world.render(latents)  # (N, 3, H, W)
-    codes = (latents.shape * len(COLOURS) + latents.colour) * len(SIZES) + latents.size  # (N, 1) the order of CLASSES
-    labels = codes[:, 0]  # (N,)
+    labels = torch.tensor([CLASSES.index(c.removeprefix("a ")) for c in world.caption(latents, detail=3)])  # (N,)
 
     def batches(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         latents = world.sample(256, generator)
@@ -53,8 +52,8 @@ def report(quick: bool) -> str:
         print(lines[-1], flush=True)
     middle = tuple(statistics.median(column) for column in zip(*rows, strict=True))
     lines += [_line("median", middle), ""]
-    lines.append(target("median seconds to 95 %,", middle[0], 45, digits=1))
-    lines.append(target("median seconds to 99 %,", middle[1], 60, digits=1))
+    lines.append(target("seconds to 95 %, median", middle[0], 45))
+    lines.append(target("seconds to 99 %, median", middle[1], 60))
     return "\n".join(lines)
 
 

@@ -1,11 +1,13 @@
 """The benchmarks run, and compare like with like."""
 
-import re
+import sys
 
 import numpy as np
+import pytest
 import torch
 
-from benchmarks import clip_time, losses, renderer
+from benchmarks import __main__ as main
+from benchmarks import clip_time, losses, renderer, target
 from minilip.data.scenes import Scenes
 
 
@@ -14,22 +16,67 @@ def test_losses_agree_and_take_turns():
     assert list(spent) == list(losses.contenders(2)) and all(len(t) == 2 for t in spent.values())
 
 
-def test_peak_memory_sees_the_table():
-    used = {name: losses.peak(name, 2048, 16) for name in ("open_clip", "tiled, 128")}
+def test_a_loss_that_differs_is_not_timed(monkeypatch):
+    monkeypatch.setattr(losses, "clip_loss", lambda image, text, scale, tile=None: (scale * image * text).sum())
+    with pytest.raises(AssertionError, match="do not agree"):
+        losses.times(32, 8, repeats=1)
+
+
+def test_peak_memory_sees_the_one_table_of_the_fast_path():
     table = 2048**2 * 4 / 2**20
-    assert used["open_clip"] > 3 * table and used["tiled, 128"] < 0.7 * table
+    assert 0.95 * table < losses.peak(losses.FAST, 2048, 16) < 2 * table
 
 
 def test_pil_draws_the_same_pictures():
-    world = Scenes(32)
+    world = Scenes(renderer.SIZE)
     latents = world.sample(60, torch.Generator().manual_seed(0))
-    ours = world.render(latents).permute(0, 2, 3, 1).numpy()
     drawn = renderer.Drawn(latents)
-    theirs = np.stack([np.asarray(drawn.draw(i)) for i in range(60)]) / 255
-    assert np.abs(ours - theirs).mean() < 0.01
-    assert np.abs(ours - theirs).mean(axis=(1, 2, 3)).max() < 0.03
+    apart = (world.render(latents) - torch.stack([drawn[i] for i in range(60)])).abs().mean(dim=(1, 2, 3))  # (60,)
+    assert apart.mean() < 0.01 and apart.max() < 0.03
+    assert drawn.draw(0).size == (32, 32) and np.asarray(drawn.draw(0)).std() > 0
 
 
-def test_clip_reports_a_median():
-    table = clip_time.report(quick=True)
-    assert re.search(r"\| median \| not reached \| not reached \| 0\.\d{3} \|", table)
+def test_every_way_to_make_pictures_is_compared():
+    table = renderer.report(quick=True).splitlines()
+    assert len(table) == 2 + 3 * (2 if torch.get_num_threads() > 1 else 1) + 2
+    loop, loader = (line.split(" | ") for line in table[-2:])
+    assert loop[2] == "1.0" and loader[3] == "1.0 |"
+
+
+def test_clip_time_says_when_a_target_is_out_of_reach():
+    lines = clip_time.report(quick=True).splitlines()
+    assert "| median | not reached | not reached |" in "\n".join(lines) and lines[-1].endswith("**missed**")
+
+
+def test_first_is_the_first_time_above_the_share():
+    history = clip_time.History(watched=[(25, 1.0, 0.5), (50, 2.0, 0.96), (75, 3.0, 0.94), (100, 4.0, 0.99)])
+    assert [clip_time.first(history, share) for share in (0.95, 0.99, 1.0)] == [2.0, 4.0, float("inf")]
+
+
+def test_target():
+    assert target("x", 0.45, 0.45) == "- x: 0.45, target at most 0.45: met"
+    assert target("x", 0.4504, 0.45).endswith("**missed**")
+
+
+def test_one_section_of_the_page_changes_at_a_time(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(main.README.read_text(encoding="utf-8"), encoding="utf-8")
+    for name in main.SECTIONS:
+        main.write(page, name, "old")
+    before = page.read_text(encoding="utf-8")
+    main.write(page, "renderer", r"new \1")
+    assert page.read_text(encoding="utf-8").splitlines() == [
+        r"new \1" if i == before.splitlines().index("<!-- renderer -->") + 2 else line
+        for i, line in enumerate(before.splitlines())
+    ]
+    assert list(tmp_path.iterdir()) == [page]
+    page.write_text("no markers", encoding="utf-8")
+    with pytest.raises(SystemExit, match="expected the markers"):
+        main.write(page, "clip", "new")
+
+
+def test_quick_writes_nothing(monkeypatch, capsys):
+    before = main.README.read_bytes()
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "renderer", "--quick"])
+    main.main()
+    assert main.README.read_bytes() == before and "load average" in capsys.readouterr().out
