@@ -27,7 +27,7 @@ def main() -> None:
         tables = SECTIONS[name](options.quick)
         where = (
             f"{datetime.date.today()}, torch {torch.__version__}, Python {platform.python_version()}, {processor()}, "
-            f"{threads} thread{'s' if threads > 1 else ''}, load average {before} at the start and {load()} at the end, "
+            f"{threads} thread{'s' if threads > 1 else ''}, load {before} at the start and {load()} at the end, "
             f"{time.perf_counter() - start:.0f} s in all."
         )
         print(where, flush=True)

@@ -125,9 +125,12 @@ def mi_lower_bound(loss: Any, candidates: int) -> Any:
 # last strip: a first pass collects r and c, a second one makes the strips again (four products), unless all of
 # L fits into memory and is kept (three; `tile` >= B).
 #
-# Near the end of training P_ii is almost 1 and r_i almost L_ii, and their difference is all that is left to learn
-# from. So r and c are kept relative to the diagonal, as the losses r_i - L_ii themselves, which are small numbers
-# with all their digits; the diagonal of dloss/dL is then expm1(-loss) and never a difference of two near equals.
+# Near the end of training P_ii is almost 1, and what is missing to 1 is all that is left to learn from. So the real
+# one and the others are kept apart. With z_i = log sum_{j != i} exp L_ij - L_ii, by how much the others lead,
+#
+#     r_i - L_ii = softplus(z_i)           P_ii - 1 = -sigmoid(z_i)
+#
+# which have all their digits however small they are. The diagonal is taken out before each sum and put in as -sigmoid.
 
 
 @_check.full_precision
@@ -181,21 +184,23 @@ class _GradientInForward(torch.autograd.Function):
 
 def _one_way(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]:
     n = len(a)
-    losses = a.new_empty(n)  # (B,)
+    lead = a.new_empty(n)  # (B,) z
     grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)  # (B, D)
     buffer = a.new_empty(min(tile, n), n)  # (T, B)
     for i in range(0, n, tile):
-        strip = torch.mm(a[i : i + tile], b.T, out=buffer[: min(tile, n - i)])  # (T, B)
-        own = strip.diagonal(i)  # (T,) a view: L_ii
+        here = slice(i, i + tile)
+        strip = torch.mm(a[here], b.T, out=buffer[: min(tile, n - i)])  # (T, B)
+        own = strip.diagonal(i).clone()  # (T,) L_ii
+        strip.diagonal(i).fill_(-math.inf)
         highest = strip.amax(dim=1)  # (T,)
-        ahead = highest - own  # (T,)
-        total = strip.sub_(highest[:, None]).exp_().sum(dim=1)  # (T,)
-        losses[i : i + tile] = total.log() + ahead
-        p = strip.div_(total[:, None])  # (T, B)
-        own.copy_(torch.expm1(-losses[i : i + tile]))
-        grad_a[i : i + tile] = p @ b  # (T, D)
-        grad_b.addmm_(p.T, a[i : i + tile])  # (B, D)
-    return losses.mean(), grad_a.div_(n), grad_b.div_(n)
+        others = strip.sub_(highest[:, None]).exp_().sum(dim=1)  # (T,)
+        lead[here] = others.log() + (highest - own)
+        wrong = lead[here].sigmoid()  # (T,) the probability of all others together
+        p = strip.mul_((wrong / others)[:, None])  # (T, B)
+        p.diagonal(i).copy_(-wrong)
+        torch.mm(p, b, out=grad_a[here])  # (T, D)
+        grad_b.addmm_(p.T, a[here])  # (B, D)
+    return _softplus(lead).mean(), grad_a.div_(n), grad_b.div_(n)
 
 
 def _both_ways(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -213,34 +218,32 @@ def _both_ways(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]
         strip = torch.mm(a[i : i + height], b.T, out=buffer[start : start + min(height, n - i)])  # (T, B)
         return strip.exp_() if safe else strip
 
-    # r_i = peak + log total, of rows and of columns; all peaks are 0 where no shift is needed.
-    own, row_total, column_total = a.new_empty(n), a.new_empty(n), a.new_zeros(n)  # (B,)
-    row_peak, column_peak = a.new_zeros(n), a.new_full((n,), 0 if safe else -math.inf)  # (B,)
+    own, others = a.new_empty(n), a.new_full((2, n), 0 if safe else -math.inf)  # (B,), (2, B) rows and columns
     for i in range(0, n, height):
         strip, here = make(i), slice(i, i + height)
         own[here] = strip.diagonal(i)
+        strip.diagonal(i).fill_(0 if safe else -math.inf)
         if safe:
-            row_total[here] = strip.sum(dim=1)
-            column_total += strip.sum(dim=0)
+            torch.sum(strip, dim=1, out=others[0, here])
+            others[1] += strip.sum(dim=0)
         else:
-            row_peak[here] = strip.amax(dim=1)
-            row_total[here] = (strip - row_peak[here, None]).exp_().sum(dim=1)
-            before, column_peak = column_peak, torch.maximum(column_peak, strip.amax(dim=0))
-            column_total *= (before - column_peak).exp()
-            column_total += (strip - column_peak).exp_().sum(dim=0)
-    if safe:
-        rows, columns = (row_total / own).log(), (column_total / own).log()  # (B,) r_i - L_ii, c_i - L_ii
-        r, c = (2 * n * row_total).reciprocal()[:, None], (2 * n * column_total).reciprocal()
-    else:
-        rows, columns = row_total.log() + (row_peak - own), column_total.log() + (column_peak - own)  # (B,)
-        size = math.log(2 * n)
-        r, c = (row_total.log() + row_peak + size)[:, None], column_total.log() + column_peak + size
+            torch.logsumexp(strip, dim=1, out=others[0, here])
+            others[1] = torch.logaddexp(others[1], strip.logsumexp(dim=0))
+    lead = (others / own).log_() if safe else others - own  # (2, B) z
+    right = lead.sigmoid().sum(dim=0).div_(-2 * n)  # (B,) the diagonal of dloss/dL
+    losses = _softplus(lead)  # (2, B)
+    r, c = (0.5 / n) / (others + own) if safe else losses + own + math.log(2 * n)  # (B,) each
 
     grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)  # (B, D)
     for i in range(0, n, height):
-        strip, here = buffer[i : i + height] if keep else make(i), slice(i, i + height)  # (T, B)
-        p = strip.mul_(r[here] + c) if safe else (strip - r[here]).exp_() + (strip - c).exp_()  # (T, B), over 2B
-        p.diagonal(i).copy_((torch.expm1(-rows[here]) + torch.expm1(-columns[here])) / (2 * n))
-        grad_a[here] = p @ b  # (T, D)
+        here = slice(i, i + height)
+        strip, row = buffer[here] if keep else make(i), r[here, None]  # (T, B), (T, 1)
+        p = strip.mul_(row + c) if safe else (strip - row).exp_().add_((strip - c).exp_())  # (T, B)
+        p.diagonal(i).copy_(right[here])
+        torch.mm(p, b, out=grad_a[here])  # (T, D)
         grad_b.addmm_(p.T, a[here])  # (B, D)
-    return (rows.mean() + columns.mean()) / 2, grad_a, grad_b
+    return losses.mean(), grad_a, grad_b
+
+
+def _softplus(z: Tensor) -> Tensor:
+    return F.softplus(z, threshold=40)  # from where on softplus(z) is z, in float64 too

@@ -105,6 +105,16 @@ def test_tiled_keeps_its_digits_when_the_loss_is_almost_zero(scale):
         assert_near(value_and_gradients(lambda v, t, k=tile: clip_loss(v, t, scale, k), v, t), truth, relative=1e-4)
 
 
+@pytest.mark.parametrize("scale, noise", [(25.0, 0.1), (60.0, 0.8)])  # one exponential for both directions; one each
+def test_tiled_keeps_its_digits_where_plain_float32_has_none(scale, noise):
+    v = vectors(40, 32)
+    t = F.normalize(v + noise * vectors(40, 32, 1), dim=1)
+    truth = value_and_gradients(lambda v, t: clip_loss(v, t, scale), v.double(), t.double())
+    assert 1e-12 < truth[0] < 1e-5, truth[0]
+    for tile in (7, 40):
+        assert_near(value_and_gradients(lambda v, t, k=tile: clip_loss(v, t, scale, k), v, t), truth, relative=2e-4)
+
+
 @pytest.mark.parametrize(
     "loss", [clip_loss, lambda v, t, s: clip_loss(v, t, s, 5), lambda v, t, s: siglip_loss(v, t, s, -3)]
 )

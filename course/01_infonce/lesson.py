@@ -64,7 +64,7 @@ for i, value in enumerate(candidates):
 left.set(xlabel="context c", ylabel="x, what followed", xlim=(-3.6, 3.6))
 left.legend(loc="upper left")
 right.bar(range(1, 9), chance, color=[plot.ORANGE if i == 2 else plot.BLUE for i in range(8)])
-plot.line(right, 1 / 8, "a blind guess, 1/8")
+plot.line(right, 1 / 8, "blind guess")
 right.set(xlabel="candidate (orange: the real one)", ylabel="chance that it is the real one", xticks=range(1, 9))
 plt.show()
 
@@ -209,7 +209,7 @@ print(f"shifted for each candidate: a slope of up to {slope.abs().max():.2f}, no
 #
 # $$\mathbb E_{\text{no real one}}[w] = 1. \tag{8}$$
 #
-# *Step 2: change the distribution.* Line-ups with a real one differ from those without by the distribution of $x_1$ alone: $p(x_1 \mid c)$ in place of $p(x_1)$. Their densities differ by the factor $r = p(x_1 \mid c) / p(x_1)$. So by (8), $Q = \frac wr P$ is a probability distribution, where $P$ is the distribution of real line-ups.
+# *Step 2: change the distribution.* Line-ups with a real one differ from those without by the distribution of $x_1$ alone: $p(x_1 \mid c)$ in place of $p(x_1)$. Their densities differ by the factor $r = p(x_1 \mid c) / p(x_1)$. So by (8), $Q = \frac wr P$ is a probability distribution, where $P$ is the distribution of real line-ups. (Where a candidate cannot occur at all, $r = 0$: there $Q$ keeps less than all of its mass, which only makes the bound looser.)
 #
 # *Step 3: a divergence is not negative.* $\mathrm{KL}(P \,\|\, Q) = \mathbb E_P \log\frac rw = \mathbb E_P\log r - \mathbb E_P \log w$. The first term is (1), the second is (7):
 #
@@ -580,7 +580,8 @@ probes = [readable(scramble(u, k), u, scramble(test_u, k), test_u) for k in LAYE
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.7))
 left.plot(LAYERS, known, "o-", color=plot.BLUE)
 left.set(xlabel="invertible layers", ylabel="bound of the best critic (nats)", ylim=(0, 3.6))
-plot.line(left, 3.0, "exact mutual information")
+left.axhline(3.0, color="#777777", linewidth=0.8, linestyle="--", label="exact mutual information")
+left.legend(loc="lower left")
 right.plot(LAYERS, probes, "o-", color=plot.RED)
 right.set(xlabel="invertible layers", ylabel="linear probe of the latents, R²", ylim=(0, 1.05))
 plt.show()

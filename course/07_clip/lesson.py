@@ -497,7 +497,7 @@ def glance(model):
     return accuracy(scores, test_labels[:500])
 
 
-ABLATION_STEPS = budget(cpu=110, gpu=1500, quick=3)
+ABLATION_STEPS = budget(cpu=100, gpu=1500, quick=3)
 ablation = {name: [] for name in VARIANTS}
 for seed in SEEDS:
     for name, make in VARIANTS.items():
