@@ -443,10 +443,10 @@ ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# **Try it yourself.** Write any list of descriptions, separated by commas. Each becomes a class, and each of the three pictures is classified. Try sizes ("large, small"), whole sentences, a list without the right answer, or a word that the model has never met.
+# **Try it yourself.** Write any list of descriptions, separated by commas. Each becomes a class, and each of the three pictures is classified. Compare the two pictures below: are single words as good a question as a phrase? Every training sentence named size, colour and shape together. Then try whole sentences, a list without the right answer, or a word that the model has never met.
 
 # %%
-shown = test_images[twelve[::4]]
+shown = test_images[twelve[[0, 5, 10]]]
 shown_vectors = encode(models[0].encode_image, shown)
 
 
@@ -460,15 +460,16 @@ def classify(prompts):
         axes[0, i].axis("off")
         axes[1, i].barh(range(len(classes)), p[i], color=plot.BLUE)
         axes[1, i].set(xlim=(0, 1), xticks=[0, 1], ylim=(len(classes) - 0.5, -0.5))
-        axes[1, i].set_yticks(range(len(classes)), classes if i == 0 else [""] * len(classes))
+        axes[1, i].set_yticks(range(len(classes)), classes if i == 0 else [""] * len(classes), fontsize=8)
     axes[1, 1].set_xlabel("probability")
     return figure
 
 
+PROMPTS = ["red circle, blue square, purple triangle", "circle, square, triangle"]
 panel(
     classify,
-    widgets.Text("circle, square, triangle", description="classes", continuous_update=False, layout={"width": "95%"}),
-    examples=["circle, square, triangle", "red, green, blue, orange"],
+    widgets.Text(PROMPTS[0], description="classes", continuous_update=False, layout={"width": "95%"}),
+    examples=PROMPTS,
 )
 
 # %% [markdown]
