@@ -406,7 +406,7 @@ ax.set_xlim(0, 1.02)
 plt.show()
 
 # %% [markdown]
-# Compare the dots, which are seeds, before you compare the bars. The name alone lacks a word that every training sentence had, "a", and a bag of words is a mean: leave out a word and the others weigh more. One template cures that. The ensemble adds little here, because our five beginnings mean the same. The paper's larger reason, words with several meanings, comes in section 9 with emoji.
+# Compare the dots, which are seeds, before you compare the bars. The name alone lacks a word that every training sentence had, "a", and a bag of words is a mean: leave out a word and the others weigh more. With these names that costs next to nothing; with a single word in place of three it costs much, as the panel below shows. The ensemble adds little, because our five beginnings mean the same. The paper's larger reason, words with several meanings, comes in section 9 with emoji.
 #
 # **How many labels is a sentence worth?** Freeze the image tower. Train a linear classifier on its features with $k$ labelled pictures of each class, and ask which $k$ it takes to match the classifier made of words, which saw none.
 
@@ -443,7 +443,7 @@ ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# **Try it yourself.** Write any list of descriptions, separated by commas. Each becomes a class, and each of the three pictures is classified. Compare the two pictures below: are single words as good a question as a phrase? Every training sentence named size, colour and shape together. Then try whole sentences, a list without the right answer, or a word that the model has never met.
+# **Try it yourself.** Write any list of descriptions, separated by commas. Each becomes a class, and each of the three pictures is classified. Compare the two pictures below: are single words as good a question as a phrase? Every training sentence named size, colour and shape together; a lone word is unlike any of them. Then try whole sentences, a list without the right answer, or a word that the model has never met.
 
 # %%
 shown = test_images[twelve[[0, 5, 10]]]
