@@ -62,7 +62,9 @@ def live(draw: Callable[..., Figure], *controls: ipywidgets.Widget) -> ipywidget
         except Exception as error:  # a word outside the vocabulary must not end the play
             message.value = traceback.format_exception_only(error)[-1].strip()
 
-    message, picture = ipywidgets.Label(), ipywidgets.Image(value=now(), format="png")
+    # A box stretches what is in it: without this the figure grows to the width of the cell, and blurs.
+    own_size = ipywidgets.Layout(align_self="flex-start", max_width="100%")
+    message, picture = ipywidgets.Label(), ipywidgets.Image(value=now(), format="png", layout=own_size)
     for control in controls:
         control.observe(redraw, names="value")
     return ipywidgets.VBox([*controls, message, picture])
