@@ -1,0 +1,113 @@
+r"""SimCLR: two views of one picture find each other among all the other views of the batch.
+
+Chen, Kornblith, Norouzi and Hinton 2020 (arXiv 2002.05709), derived in lesson 03. The views: `augment.simclr_view`.
+
+Letters: B pictures and so 2B views, D embedding dimension, h representation, z embedding, tau temperature.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import _check
+from .clip import _unit, gather
+
+
+@_check.full_precision
+def nt_xent(z1: Tensor, z2: Tensor, temperature: float | Tensor) -> Tensor:
+    r"""Normalised temperature-scaled cross-entropy: each of 2B views finds its partner among the 2B - 1 others.
+
+    $$ \mathcal L = -\frac1{2B} \sum_{i=1}^{2B} \log
+       \frac{\exp(z_i^\top z_{p(i)} / \tau)}{\sum_{j \ne i} \exp(z_i^\top z_j / \tau)},
+       \qquad z = [z_1; z_2], \quad p(i) = i \pm B $$
+
+    Args:
+        z1: (B, D), the first views; unit vectors in SimCLR, taken as they are. B >= 2.
+        z2: (B, D), the second views; row i of both shows picture i.
+        temperature: tau > 0, a float or a tensor with one element (which may be learned).
+
+    Returns:
+        The mean over the 2B views in nats: log(2B - 1) when all logits are equal. The released code returns twice this.
+
+    Raises:
+        ValueError: shapes differ, a batch of 1, numbers that are not finite, temperature <= 0.
+
+    Source: Chen et al. 2020, eq. 1 and algorithm 1; lesson 03.
+    """
+    _check.paired("z1", z1, "z2", z2)
+    _check.positive("temperature", temperature)
+    z = torch.cat([z1, z2])  # (2B, D)
+    logits = z @ z.T / temperature  # (2B, 2B)
+    logits.fill_diagonal_(-math.inf)  # no view is its own partner, nor its own negative
+    partners = torch.arange(len(z), device=z.device).roll(len(z1))  # (2B,) B ... 2B - 1, 0 ... B - 1
+    return F.cross_entropy(logits, partners)
+
+
+class SimCLR(nn.Module):
+    r"""A tower whose output is kept, and a projection head that is thrown away after training.
+
+    $$ h = f(x), \qquad z = g(h) / \lVert g(h) \rVert, \qquad
+       g = \mathrm{BN} \circ W_2 \circ \mathrm{ReLU} \circ \mathrm{BN} \circ W_1 $$
+
+    The head may drop what differs between the views, such as colour; h is read before it and keeps more.
+
+    Args:
+        tower: f, (B, 3, H, W) -> (B, tower.dim).
+        dim: D, of the space in which views are compared.
+        hidden: width of the head's middle layer; None for that of the tower, as in the paper.
+        temperature: tau > 0.
+
+    Source: Chen et al. 2020, figure 2 and section 4.2, with the released code's BatchNorm in both layers of the head;
+    lesson 03.
+    """
+
+    def __init__(self, tower: nn.Module, dim: int = 64, hidden: int | None = None, temperature: float = 0.2):
+        super().__init__()
+        before = int(tower.dim)  # type: ignore[arg-type]
+        hidden = before if hidden is None else hidden
+        _check.count("dim", dim)
+        _check.count("hidden", hidden)
+        _check.positive("temperature", temperature)
+        self.tower, self.temperature = tower, temperature
+        last = nn.BatchNorm1d(dim)
+        last.register_parameter("bias", None)  # one shift for all would only draw all directions together
+        self.head = nn.Sequential(  # g; the shift that BatchNorm takes away needs no bias before it
+            nn.Linear(before, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, dim, bias=False),
+            last,
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """h, what later tasks use: (B, 3, H, W) -> (B, tower.dim)"""
+        return self.tower(images)  # (B, tower.dim)
+
+    def project(self, images: Tensor) -> Tensor:
+        """z, what the loss compares: (B, 3, H, W) -> unit vectors (B, D)"""
+        return _unit(self.head(self.tower(images)))  # (B, D)
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """(x1, x2), two views of the same B pictures -> NT-Xent, and how often the partner is the nearest of all."""
+        x1, x2 = _two_views(batch)
+        # One pass over 2B pictures: both views share the means and variances of every BatchNorm, as in the paper.
+        z1, z2 = self.project(torch.cat([x1, x2])).chunk(2)  # (B, D) each
+        z1, z2 = gather(z1), gather(z2)
+        return nt_xent(z1, z2, self.temperature), {"accuracy": _accuracy(z1, z2)}
+
+
+@torch.no_grad()
+def _accuracy(z1: Tensor, z2: Tensor) -> float:
+    """The part of the 2B views whose nearest other view is the partner; chance is 1 / (2B - 1)."""
+    z = torch.cat([z1, z2])  # (2B, D)
+    nearest = (z @ z.T).fill_diagonal_(-math.inf).argmax(dim=1)  # (2B,)
+    return (nearest == torch.arange(len(z), device=z.device).roll(len(z1))).float().mean().item()
+
+
+def _two_views(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    x1, x2 = batch
+    if x1.shape != x2.shape or len(x1) < 2:
+        _check.fail("views", "two of one shape (B, 3, H, W), B >= 2", f"{tuple(x1.shape)} and {tuple(x2.shape)}")
+    return x1, x2
