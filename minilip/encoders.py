@@ -1,6 +1,6 @@
 """Towers: pictures to features (ConvNet, ResNet, ViT) and words to features (bag of words, Transformer).
 
-Letters: B batch, D feature dimension, H = W image size, P patches, L tokens, V vocabulary size.
+Letters: B batch, D feature dimension, H = W image size, P patches, L tokens, R read-out tokens, V vocabulary size.
 Every tower has `.dim`, the length D of its output, and returns features of any length: projecting to the shared
 space and normalising is the model's job.
 """
@@ -115,18 +115,24 @@ class _Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Vision Transformer (Dosovitskiy et al. 2021): patches as words, read at a [CLS] token. (B, 3, H, W) -> (B, D)"""
+    """Vision Transformer (Dosovitskiy et al. 2021): patches as words, read at a [CLS] token. (B, 3, H, W) -> (B, D)
 
-    def __init__(self, size: int = 32, patch: int = 4, dim: int = 128, depth: int = 4, heads: int = 4):
+    With R = `readouts` > 1 there are more tokens to read at, such as ProLIP's [UNC]. (B, 3, H, W) -> (B, R, D)
+    """
+
+    def __init__(
+        self, size: int = 32, patch: int = 4, dim: int = 128, depth: int = 4, heads: int = 4, readouts: int = 1
+    ):
         super().__init__()
         for name, value in (("size", size), ("patch", patch), ("dim", dim), ("depth", depth), ("heads", heads)):
             _check.count(name, value)
+        _check.count("readouts", readouts)
         if size % patch or dim % heads:
             _check.fail("size and dim", "multiples of patch and heads", f"{size}/{patch} and {dim}/{heads}")
-        self.size, self.patch, self.dim = size, patch, dim
+        self.size, self.patch, self.dim, self.readouts = size, patch, dim, readouts
         self.embed = nn.Linear(3 * patch**2, dim)
-        self.cls = nn.Parameter(0.02 * torch.randn(dim))
-        self.position = nn.Parameter(0.02 * torch.randn(1 + (size // patch) ** 2, dim))
+        self.cls = nn.Parameter(0.02 * torch.randn(readouts, dim).squeeze(0))  # (D,) or (R, D)
+        self.position = nn.Parameter(0.02 * torch.randn(readouts + (size // patch) ** 2, dim))
         self.blocks = nn.ModuleList(_Block(dim, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
 
@@ -134,10 +140,10 @@ class ViT(nn.Module):
         _images(x, self.size)
         x = rearrange(x, "b c (h p) (w q) -> b (h w) (p q c)", p=self.patch, q=self.patch)  # (B, P, 3 patch^2)
         x = self.embed(x)  # (B, P, D)
-        x = torch.cat([self.cls.expand(len(x), 1, -1), x], dim=1) + self.position  # (B, 1 + P, D)
+        x = torch.cat([self.cls.expand(len(x), self.readouts, -1), x], dim=1) + self.position  # (B, R + P, D)
         for block in self.blocks:
             x = block(x)
-        return self.norm(x[:, 0])  # (B, D)
+        return self.norm(x[:, : self.readouts]).squeeze(1)  # (B, D) or (B, R, D)
 
 
 class BagOfWords(nn.Module):
@@ -159,18 +165,22 @@ class BagOfWords(nn.Module):
 
 
 class TextTransformer(nn.Module):
-    """A Transformer over words, read at a [CLS] token put in front; padding is not attended to. (B, L) -> (B, D)"""
+    """A Transformer over words, read at a [CLS] token put in front; padding is not attended to. (B, L) -> (B, D)
 
-    def __init__(self, vocabulary: int, length: int, dim: int = 64, depth: int = 2, heads: int = 4):
+    With R = `readouts` > 1 there are more tokens to read at, such as ProLIP's [UNC]. (B, L) -> (B, R, D)
+    """
+
+    def __init__(self, vocabulary: int, length: int, dim: int = 64, depth: int = 2, heads: int = 4, readouts: int = 1):
         super().__init__()
         for name, value in (("vocabulary", vocabulary), ("length", length), ("dim", dim), ("depth", depth)):
             _check.count(name, value)
+        _check.count("readouts", readouts)
         if dim % heads:
             _check.fail("dim", f"a multiple of {heads} heads", dim)
-        self.vocabulary, self.length, self.dim = vocabulary, length, dim
+        self.vocabulary, self.length, self.dim, self.readouts = vocabulary, length, dim, readouts
         self.embed = nn.Embedding(vocabulary, dim)
-        self.cls = nn.Parameter(0.02 * torch.randn(dim))
-        self.position = nn.Parameter(0.02 * torch.randn(1 + length, dim))
+        self.cls = nn.Parameter(0.02 * torch.randn(readouts, dim).squeeze(0))  # (D,) or (R, D)
+        self.position = nn.Parameter(0.02 * torch.randn(readouts + length, dim))
         self.blocks = nn.ModuleList(_Block(dim, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
         nn.init.normal_(self.embed.weight, std=0.02)
@@ -179,9 +189,9 @@ class TextTransformer(nn.Module):
         _tokens(tokens, self.vocabulary)
         if tokens.shape[1] > self.length:
             _check.fail("tokens", f"at most {self.length} a row", tokens.shape[1])
-        x = torch.cat([self.cls.expand(len(tokens), 1, -1), self.embed(tokens)], dim=1)  # (B, 1 + L, D)
+        x = torch.cat([self.cls.expand(len(tokens), self.readouts, -1), self.embed(tokens)], dim=1)  # (B, R + L, D)
         x = x + self.position[: x.shape[1]]
-        visible = F.pad(tokens != PAD, (1, 0), value=True)[:, None, None, :]  # (B, 1, 1, 1 + L)
+        visible = F.pad(tokens != PAD, (self.readouts, 0), value=True)[:, None, None, :]  # (B, 1, 1, R + L)
         for block in self.blocks:
             x = block(x, visible)
-        return self.norm(x[:, 0])  # (B, D)
+        return self.norm(x[:, : self.readouts]).squeeze(1)  # (B, D) or (B, R, D)
