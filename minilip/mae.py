@@ -236,6 +236,9 @@ class MAE(nn.Module):
 
     def predict(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """y (B, P, N), what the decoder paints for every patch, and the mask (B, P), for noise (B, P)."""
+        _images(images, self.size)
+        if tuple(noise.shape) != (len(images), len(self.position)):
+            _check.fail("noise", f"shape ({len(images)}, {len(self.position)})", tuple(noise.shape))
         kept, mask, restore = random_masking(noise, self.keep)
         z = self.decoder_embed(self.tokens(images, kept))  # (B, 1 + K, E)
         cls, seen = z[:, :1], z[:, 1:]  # (B, 1, E), (B, K, E)
