@@ -43,7 +43,7 @@ class PosedEmoji:
     Args:
         split: "test" for what is reported, "val" for choosing settings; they share no concept.
         concepts: C, at most 300, even.
-        poses: T.
+        poses: T, at least 18, so that every drawing has two poses within 20 degrees of upright.
         size: S.
         root, download: as for `EmojiPairs`.
         seed: of the roles and of each drawing's own starting angle, so that no two drawings share their poses.
@@ -75,7 +75,7 @@ class PosedEmoji:
     ):
         _check.choice("split", split, ("val", "test"))
         _check.count("concepts", concepts, least=4)
-        _check.count("poses", poses, least=8)
+        _check.count("poses", poses, least=18)
         if concepts % 2 or concepts > 300:
             _check.fail("concepts", "an even number of at most 300", concepts)
         emoji = EmojiPairs(root, size=32, download=download)  # upright, to leave out what looks alike when turned
