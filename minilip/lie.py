@@ -128,10 +128,11 @@ class LieOperator(nn.Module):
         Raises:
             ValueError: a wrong shape, a norm above FURTHEST, or overflow.
         """
+        _coordinates(self.basis, t)
         basis = self.basis.to(torch.promote_types(t.dtype, self.basis.dtype))
-        _coordinates(basis, t)
-        _norm(basis, t.to(basis.dtype))
-        g = torch.linalg.matrix_exp(torch.einsum("bn,nij->bij", t.to(basis.dtype), basis))  # (B, D, D)
+        t = t.to(basis.dtype)
+        _norm(basis, t)
+        g = torch.linalg.matrix_exp(torch.einsum("bn,nij->bij", t, basis))  # (B, D, D)
         _check.finite("exp(tL)", g)
         return g
 

@@ -51,7 +51,10 @@ def entries(study: str) -> dict[str, dict[str, Any]]:
         path = folder / f"{study}.jsonl"
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
-                entry = json.loads(line)
+                try:
+                    entry = json.loads(line)
+                except ValueError:  # the last words of a run that was killed
+                    continue
                 found[entry.pop("key")] = entry
     return found
 
@@ -97,5 +100,5 @@ def stored(
     folder.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"key": name, "settings": settings, "result": result})
     with (folder / f"{study}.jsonl").open("a", encoding="utf-8") as out:
-        out.write(line + "\n")  # one write a line: several processes may add to one file
+        out.write("\n" + line + "\n")  # one write: several processes may add to one file, and one may have been killed
     return json.loads(line)["result"]
