@@ -15,7 +15,7 @@ import io
 import operator
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
@@ -198,21 +198,30 @@ class EmojiPairs(Dataset[tuple[Tensor, str]]):
         recipe = (resvg_py.__version__, FRAME, ARTWORK[artist], self.codepoints, shape)
         key = sha256(repr(recipe).encode()).hexdigest()[:12]
         cache = self.root / "emoji" / f"{artist}-{self.size}-{key}.npz"
-        if cache.exists():
-            try:
-                with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                    images = stored["images"]
-                if images.shape != shape or images.dtype != np.uint8:
-                    raise ValueError(f"expected {shape} uint8, got {images.shape} {images.dtype}")
-                return images
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                print(f"{cache} is damaged ({error}): drawing its pictures again")
-        print(self.credits[artist])
-        vectors = tqdm(read_vectors(artist, self.codepoints, self.root), desc=f"draw {artist}", unit="picture")
-        images = np.stack([render(svg, self.size, scale=1.0).numpy() for svg in vectors])  # (C, 3, S, S)
-        with replacing(cache) as part, part.open("wb") as out:
-            np.savez_compressed(out, images=images)
-        return images
+
+        def draw() -> np.ndarray:
+            print(self.credits[artist])
+            vectors = tqdm(read_vectors(artist, self.codepoints, self.root), desc=f"draw {artist}", unit="picture")
+            return np.stack([render(svg, self.size, scale=1.0).numpy() for svg in vectors])  # (C, 3, S, S)
+
+        return cached(cache, shape, draw)
+
+
+def cached(cache: Path, shape: tuple[int, ...], draw: Callable[[], np.ndarray]) -> np.ndarray:
+    """Pictures of this shape, uint8, from a file; drawn now and kept where there is none or it is damaged."""
+    if cache.exists():
+        try:
+            with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                images = stored["images"]
+            if images.shape != shape or images.dtype != np.uint8:
+                raise ValueError(f"expected {shape} uint8, got {images.shape} {images.dtype}")
+            return images
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            print(f"{cache} is damaged ({error}): drawing its pictures again")
+    images = draw()
+    with replacing(cache) as part, part.open("wb") as out:
+        np.savez_compressed(out, images=images)
+    return images
 
 
 def _check_size(size: int) -> None:

@@ -9,8 +9,6 @@ Every picture is drawn from its vectors at its angle, so nothing is resampled an
 Source: the protocol of Ibrahim et al. 2022, on flat drawings; lesson 06.
 """
 
-import zipfile
-import zlib
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,8 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from minilip import _check
-from minilip.data.emoji import ARTISTS, FIT, FRAME, EmojiPairs, render_poses
-from minilip.data.fetch import replacing
+from minilip.data.emoji import ARTISTS, FIT, FRAME, EmojiPairs, cached, render_poses
 
 GROUPS = ("animals-nature", "food-drink", "travel-places", "activities", "objects")
 TURNED_INTO_EACH_OTHER = ("time",)  # three o'clock, turned, is six o'clock
@@ -120,21 +117,12 @@ def _draw(emoji: EmojiPairs, rows: Tensor, angles: Tensor, size: int) -> Tensor:
     recipe = (resvg_py.__version__, FRAME, FIT, emoji.codepoints, rows.tolist(), angles.tolist(), shape)
     key = sha256(repr(recipe).encode()).hexdigest()[:12]
     cache = emoji.root / "emoji" / f"poses-{size}-{key}.npz"
-    if cache.exists():
-        try:
-            with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                images = stored["images"]
-            if images.shape != shape or images.dtype != np.uint8:
-                raise ValueError(f"expected {shape} uint8, got {images.shape} {images.dtype}")
-            return torch.from_numpy(images)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            print(f"{cache} is damaged ({error}): drawing its pictures again")
-    images = torch.stack(
-        [
-            render_poses(emoji.svg(int(row)), turns, size)
-            for row, turns in zip(tqdm(rows, desc="draw the turntable", unit="drawing"), angles, strict=True)
-        ]
-    ).numpy()  # (N, T, 3, S, S)
-    with replacing(cache) as part, part.open("wb") as out:
-        np.savez_compressed(out, images=images)
-    return torch.from_numpy(images)
+
+    def draw() -> np.ndarray:
+        turntable = tqdm(rows, desc="draw the turntable", unit="drawing")
+        drawings = (
+            render_poses(emoji.svg(int(row)), turns, size) for row, turns in zip(turntable, angles, strict=True)
+        )
+        return torch.stack(list(drawings)).numpy()  # (N, T, 3, S, S)
+
+    return torch.from_numpy(cached(cache, shape, draw))
