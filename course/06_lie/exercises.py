@@ -89,9 +89,9 @@ for s in (0, 2, 4, 5, 8, 12, 16, 20):
 # %% [markdown]
 # <details><summary>An explanation to compare yours with</summary>
 #
-# The terms $a^k/k!$ grow until $k = a$, where they reach about $e^a/\sqrt{2\pi a}$: at $a = 30$ nearly $10^{12}$. They cancel down to an answer below 1. But float32 keeps 7 digits of each, so $10^{12}$ leaves an error of $10^5$ that no later term repairs. At $a = 1$ nothing large is ever formed.
+# At $s = 0$ sixteen terms are far too few for a norm of 30, and the figure says that more would not save it. The terms $a^k/k!$ grow until $k = a$, where they reach about $e^a/\sqrt{2\pi a}$: at $a = 30$ nearly $10^{12}$. They cancel down to an answer below 1. But float32 keeps 7 digits of each, so $10^{12}$ leaves an error of $10^5$ that no later term repairs. At $a = 1$ nothing large is ever formed.
 #
-# Scaling makes every term small, and squaring brings the angle back. Each squaring doubles the relative error that is already there, so after $s$ of them about $2^s \cdot 6\cdot 10^{-8}$ is left: scale until the norm is near 1, and no further. This is the *scaling and squaring* of `torch.linalg.matrix_exp`. In 6.5 we take the small steps one after another instead, because there we move vectors and never form a matrix that could be squared.
+# Scaling makes every term small, and squaring brings the angle back. Each squaring doubles the relative error that is already there, so after $s$ of them up to about $2^s \cdot 6\cdot 10^{-8}$ is left: scale until the norm is near 1, and no further. This is the *scaling and squaring* of `torch.linalg.matrix_exp`. In 6.5 we take the small steps one after another instead, because there we move vectors and never form a matrix that could be squared.
 # </details>
 
 # %% [markdown]
@@ -262,8 +262,8 @@ my_act = check("lie.act", my_act).use
 L, t, z = my_rotation_generator([1, 2, 3]), torch.linspace(-12, 12, 5), torch.randn(5, 6)
 g = torch.linalg.matrix_exp(t[:, None, None] * L)  # (5, 6, 6) here they are small enough to form
 same("(*)", my_act(L, t, z), (g @ z[:, :, None])[:, :, 0])
-there = my_act(L, t, my_act(L, 2 * t, z))
-same("two moves add up", there, my_act(L, 3 * t, z), tolerance=1e-4)
+there_and_on = my_act(L, 2.5 - t, my_act(L, t, z))
+same("two moves add up", there_and_on, my_act(L, torch.full((5,), 2.5), z), tolerance=1e-4)
 
 # %% [markdown]
 # ## 6.6 How far apart are two poses?
@@ -317,7 +317,7 @@ plt.show()
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# With even frequencies only, $e^{tL}$ repeats after half a turn, so 100° and −80° are equally right. That is a picture which looks the same upside down: a plus sign, a letter S, a domino. A search takes one of the two. A network that reads $t$ from the pair and is trained by squares answers with their mean, which is neither, and that mean is what the last column shows. The same happens, less strictly, to pictures that nearly repeat.
+# With even frequencies only, $e^{tL}$ repeats after half a turn, so 100° and −80° are equally right. That is a picture which looks the same upside down: a letter S, a playing card, a plus sign. A search takes one of the two. A network that reads $t$ from the pair and is trained by squares answers with their mean, which is neither, and that mean is what the last column shows. The same happens, less strictly, to pictures that nearly repeat.
 #
 # The grid must be fine enough to fall into the right valley: its spacing below half the shortest period, $2\pi/k_{\max}$.
 # </details>
@@ -458,7 +458,7 @@ def train(still=2, dim=8, keep=1.0, steps=STEPS, batch=128):
 
 works, working_eigenvalues = train()
 for name, value in works.items():
-    print(f"{name:28}{value:8.4f}")
+    print(f"{name:28}{value:9.2g}")
 
 # %% [markdown]
 # It works: the ratio is far below 1, and $t$ follows the angle that nobody told. Break it. Choose `still`, `dim` and `keep` such that the operator dies while the Lie loss becomes *smaller*. First think: what must the encoder be free to do?
@@ -469,9 +469,9 @@ broken = dict(still=2, dim=4, keep=0.0)  # nothing pays for the pose, and four s
 ### END SOLUTION
 if broken is not ...:
     breaks, broken_eigenvalues = train(**broken)
-    print(f"{'':28}{'works':>8}  {'broken':>8}")
+    print(f"{'':28}{'works':>9}{'broken':>9}")
     for name, value in works.items():
-        print(f"{name:28}{value:8.4f}  {breaks[name]:8.4f}")
+        print(f"{name:28}{value:9.2g}{breaks[name]:9.2g}")
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), sharex=True, sharey=True)
     for ax, values, title in zip(axes, (working_eigenvalues, broken_eigenvalues), ("works", "broken")):
         ax.axvline(0, color="black", linewidth=0.8)
@@ -486,11 +486,11 @@ if broken is not ...:
 #
 # <details><summary>An explanation to compare yours with</summary>
 #
-# (a) The Lie loss is *smallest* where the operator is dead, and $t$ has some spread in either run. The ratio tells, because it asks what doing nothing would have left. The gap between poses says how: the encoder has dropped the pose. Where the gap is nearly zero the ratio may even exceed 1, the operator then adds noise of its own.
+# (a) The Lie loss is smallest where the operator is dead: it fooled you, if you watched it alone. The ratio does not, because it asks what doing nothing would have left. The gap between poses says how it came about: the encoder has dropped the pose. Where that gap is nearly zero the ratio may even exceed 1, and the operator adds noise of its own.
 #
 # (b) Left: two pairs on the imaginary axis, two planes that turn and do not grow, and the rest at 0, which is what holds still. Only $tL$ has a meaning, so the unit of $t$ is the operator's own and heights are known up to one factor; their proportion is not free. Right: nothing turns. What is left stands wherever it stood when the gap had closed, and no embedding asks for it.
 #
-# (c) `dim=4` alone breaks it, although pose is paid for: there is room for four directions, the still ones tell things apart as well as the turning ones, and they cost no Lie loss. `keep=0` alone breaks it in another way, seldom all of the way within 400 steps: watch the correlation and the eigenvalues, not the ratio alone. `still=0` leaves the encoder nothing else to look at, so it cannot drop the pose however it is trained; then the operator has a chance, and takes it or ends in a poor minimum. An operator has work only where the pose is worth keeping: that is why the lesson trains its encoder with the other pose as a negative.
+# (c) `dim=4` alone breaks it, although the pose is paid for: only four directions fit, the still ones tell things apart as well as the turning ones do, and they cost no Lie loss. `keep=0` alone breaks it more slowly: nothing asks for the pose any more, and it is on its way out. In both a remnant of the pose may be left, and the ratio below 1, because the operator learns to reduce what is left by other means than turning. The correlation near 0 and eigenvalues without 1 : 2 on the imaginary axis give it away: one number is seldom enough. With `still=0` the encoder has nothing but the pose to look at and cannot drop it, even where nobody pays for it. So the operator has work to do; with other seeds than ours it sometimes ends in a poor minimum instead, which is a failure and not this collapse. An operator has work only where the pose is kept: that is why the lesson trains its encoder with the other pose as a negative.
 # </details>
 
 # %%

@@ -410,7 +410,7 @@ for seed in range(budget(cpu=3, quick=1)):
 #
 # Everything is read in three ways: a linear probe, the nearest neighbour (1-NN), and fine-tuning.
 #
-# Training all of it takes about an hour and a half on one core. Here we train one entry, VICReg with the operator, and watch the doors; the table comes from `python -m minilip.robustness`, which runs the code of this course and keeps its results under a digest of that code.
+# Training all of it takes about two hours on one core. Here we train one entry, VICReg with the operator, and watch the doors; the table comes from `python -m minilip.robustness`, which runs the code of this course and keeps its results under a digest of that code.
 
 # %%
 show(robustness.Learner.loss)
@@ -543,11 +543,12 @@ for base, theirs in SOURCES.items():
 #
 # - **The gain is easy to reproduce.** With the operator a known drawing in a new pose is named far more often, as the sources report.
 # - **The operator is not what makes it.** With the identity in its place the gain is the same. So is it with a $t$ that belongs to another pair. What works is the *pairs*: they teach the encoder to forget the pose.
-# - **It needs no new loss.** Where the base can take the other pose as a positive, that alone does as well or better. A Lie loss on top of it adds a little; look whether the identity adds as much.
+# - **It needs no new loss.** Where the base can take the other pose as a positive, that alone does as well or better. A Lie loss on top of it adds a little more, and so does the identity.
 # - **The true angle gains less.** Given the true $t$, the operator does turn something, and the encoder keeps more of the pose (next table). And for that very reason it gains *less* in this test: the gain is the forgetting.
-# - **Unknown drawings upright gain nothing.** They were not in doubt about the pose in the first place.
+# - **Unknown drawings upright gain nothing.** Nobody was in doubt about their pose in the first place.
+# - **Fine-tuning is no cure.** It starts as the linear probe and adapts the encoder to what training shows, which is mostly upright: better there, worse in new poses.
 #
-# This is a finding about our replica: flat drawings, small networks, 350 steps, our own choice of everything the sources do not state. It is no evidence about the paper's own runs. It is a reason to ask for the identity control wherever an operator on representations is reported.
+# This is a finding about our replica: flat drawings, small networks, 350 steps, our own choice of everything the sources do not state, made on other concepts (`split="val"`). It is no evidence about the paper's own runs. It is a reason to ask for the identity control wherever an operator on representations is reported.
 #
 # A split matters as well. *By instance*, a typical-only drawing's concept has varied drawings by other artists; *by concept* it has none.
 
@@ -579,7 +580,7 @@ for base in robustness.BASES:
             )
 
 # %% [markdown]
-# In VICReg and SimCLR the pose is nearly half of the variance when they are trained alone, and a few percent once pairs are used, except with the true angle. What is left of it is harder to read. It is not gone: a regression with labels still finds a trace, so "invariant" is a matter of degree. MAE's [CLS] state holds little pose from the start, because nothing in MAE's loss asks for it directly: its gain is not from forgetting but from being trained at all. And where the operator infers $t$, the last column says that it does not infer the angle.
+# In VICReg and SimCLR the pose is nearly half of the variance when they are trained alone, and a few percent once pairs are used, except with the true angle. What is left of it is harder to read. It is not gone: a regression with labels still finds a trace, so "invariant" is a matter of degree. MAE's [CLS] state holds little pose from the start, because nothing in MAE's loss asks for it directly: for MAE the pairs are the first thing that this state is trained for at all. And where the operator infers $t$, the last column says that it does not infer the angle.
 #
 # ## 8. The route that works
 #
@@ -653,7 +654,7 @@ for name, op_, period, colour, marker in (
     )
 left.set(
     xlabel="real part",
-    ylabel="imaginary part, in turns per turn of the picture",
+    ylabel="imaginary part (frequency)",
     yticks=range(-5, 6),
     ylim=(-5.3, 5.3),
     xlim=(-1.2, 1.2),
@@ -682,15 +683,15 @@ searched = search(operator, first, second, full * torch.linspace(-0.3, 0.3, 61)[
 sign = 1 if float(torch.corrcoef(torch.stack([searched, angle]))[0, 1]) >= 0 else -1
 figure, axes = plt.subplots(1, 3, figsize=(8, 3), sharex=True)
 for ax, t_found, theta, name, colour in (
-    (axes[0], collapsed_t, collapsed_angle, "end to end: collapsed", plot.ORANGE),
-    (axes[1], sign * read / full * 360, angle, "pose kept: read by the MLP", plot.SKY),
-    (axes[2], sign * searched / full * 360, angle, "pose kept: by search", plot.BLUE),
+    (axes[0], collapsed_t, collapsed_angle, "end to end", plot.ORANGE),
+    (axes[1], sign * read / full * 360, angle, "pose kept, MLP", plot.SKY),
+    (axes[2], sign * searched / full * 360, angle, "pose kept, search", plot.BLUE),
 ):
     r = abs(float(torch.corrcoef(torch.stack([t_found, theta]))[0, 1].nan_to_num()))
     ax.scatter(theta, t_found, s=5, alpha=0.5, color=colour)
     ax.set(title=f"{name}\n|r| = {r:.3f}", xlabel="true angle (degrees)")
-axes[0].set_ylabel("inferred t (unit unknown)")
-axes[1].set_ylabel("inferred t (degrees, by closure)")
+axes[0].set_ylabel("t (unit unknown)")
+axes[1].set_ylabel("t (degrees, by closure)")
 plt.show()
 off = (sign * searched / full * 360 - angle).abs()
 print(
@@ -735,11 +736,11 @@ def along(example, points):
     return (F.normalize(path, dim=1) @ gallery.T).argmax(dim=1)
 
 
-strips = torch.stack([along(int(e), 12) for e in favourites[:3]])  # (3, 12)
-right_drawing = strips // 24 == favourites[:3, None]
+strips = torch.stack([along(int(e), 12) for e in favourites[:2]])  # (2, 12)
+right_drawing = strips // 24 == favourites[:2, None]
 figure = plot.images(
     gallery_images[strips.flatten()],
-    [f"t = {30 * k}°" for k in range(12)] * 3,
+    [f"t = {30 * k}°" for k in range(12)] * 2,
     columns=12,
     colours=[plot.BLACK if ok else plot.RED for ok in right_drawing.flatten().tolist()],
 )
