@@ -542,11 +542,11 @@ for base, theirs in SOURCES.items():
 # What each control says:
 #
 # - **The gain is easy to reproduce.** With the operator a known drawing in a new pose is named far more often, as the sources report.
-# - **The operator is not what makes it.** With the identity in its place the gain is the same. So is it with a $t$ that belongs to another pair. What works is the *pairs*: they teach the encoder to forget the pose.
+# - **The operator is not what makes it.** With the identity in its place nearly all of the gain is there. So is it with a $t$ that belongs to another pair. What works is the *pairs*: they teach the encoder to forget the pose. What the operator adds to the identity is a point or two in the first cell, for MAE and VICReg; for SimCLR and in the other cells it adds nothing or takes away (section 10 has the intervals). And it is no rotation that adds it, as the next table shows.
 # - **It needs no new loss.** Where the base can take the other pose as a positive, that alone does as well or better. A Lie loss on top of it adds a little more, and so does the identity.
-# - **The true angle gains less.** Given the true $t$, the operator does turn something, and the encoder keeps more of the pose (next table). And for that very reason it gains *less* in this test: the gain is the forgetting.
+# - **The true angle gains less.** Given the true $t$, the operator of VICReg and SimCLR does turn something, and the encoder keeps more of the pose (next table). For that very reason it gains *less* in this test: the gain is the forgetting.
 # - **Unknown drawings upright gain nothing.** Nobody was in doubt about their pose in the first place.
-# - **Fine-tuning is no cure.** It starts as the linear probe and adapts the encoder to what training shows, which is mostly upright: better there, worse in new poses.
+# - **Fine-tuning is no cure.** It starts as the linear probe and adapts the encoder to what training shows, which is mostly upright: for an encoder that had forgotten the pose it does better there than the probe, and worse in new poses.
 #
 # This is a finding about our replica: flat drawings, small networks, 350 steps, our own choice of everything the sources do not state, made on other concepts (`split="val"`). It is no evidence about the paper's own runs. It is a reason to ask for the identity control wherever an operator on representations is reported.
 #
@@ -668,7 +668,7 @@ plt.show()
 print("frequencies by falling energy:", orbit_study.frequencies(operator, v.flatten(0, 1), full))
 
 # %% [markdown]
-# Left, the eigenvalues of the learned $L$, larger where they carry more of the features. The learned ones come close to the whole numbers, the refined ones sit on them. Nobody told the operator that a turn has 360 degrees, nor that the frequencies of a rotation are whole: it follows from (10), because the features come back. Right, how the unit of $t$ was found.
+# Left, the eigenvalues of the learned $L$, larger where they carry more of the features. The learned ones come close to the whole numbers, the refined ones sit on them; the few small ones between belong to directions that hardly any feature uses. Nobody told the operator that a turn has 360 degrees, nor that the frequencies of a rotation are whole: it follows from (10), because the features come back. Right, how the unit of $t$ was found.
 #
 # ### t and the angle
 #
