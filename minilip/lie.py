@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from . import _check
 from .infonce import info_nce
 
-FURTHEST = 256.0  # norm of tL: over forty turns at frequency 1; past it float32 has lost the angle
+FURTHEST = 256.0  # norm of tL: over forty turns at frequency 1, 128 steps of the series: more is a mistake
 
 
 @_check.full_precision
@@ -31,8 +31,8 @@ def exp_action(basis: Tensor, t: Tensor, z: Tensor) -> Tensor:
     $$ e^A z = (e^{A/s})^s z, \qquad e^{A/s} z = \sum_{k=0}^K \frac{(A/s)^k z}{k!} + \text{rest}, \qquad
        A = \sum_n t_n L_n $$
 
-    s is the least whole number with ||A|| / s <= 2, for which K = 15 terms leave a rest below 1e-8 (float32) and
-    K = 25 one below 1e-18 (float64). A term costs N products of (B, D) with (D, D).
+    s is the least whole number with sum_n |t_n| ||L_n|| / s <= 2 for the whole batch, for which K = 15 terms leave a
+    rest below 1e-8 (float32) and K = 25 one below 1e-18 (float64). A term costs N products of (B, D) with (D, D).
 
     Args:
         basis: (N, D, D), L.
@@ -43,15 +43,15 @@ def exp_action(basis: Tensor, t: Tensor, z: Tensor) -> Tensor:
         (B, D), in float32 or better.
 
     Raises:
-        ValueError: shapes disagree, a number is not finite, ||A|| is above FURTHEST, or the result overflows, as it
-            does where a direction grows: exp(89) is no float32.
+        ValueError: shapes or dtypes disagree, a number is not finite, ||A|| is above FURTHEST, or the result overflows,
+            as it does where a direction grows: exp(89) is no float32.
 
     Source: Al-Mohy and Higham 2011, algorithm 3.2, with s and K chosen beforehand; lesson 06.
     """
-    _check.embeddings("z", z)
+    _vectors(basis, z)
     _coordinates(basis, t, len(z))
-    if z.shape[1] != basis.shape[1]:
-        _check.fail("z", f"shape (B, {basis.shape[1]})", tuple(z.shape))
+    if not z.dtype == t.dtype == basis.dtype:
+        _check.fail("basis, t and z", "one dtype", f"{basis.dtype}, {t.dtype} and {z.dtype}")
     s = max(1, math.ceil(_norm(basis, t) / 2))
     for _ in range(s):
         term = z  # (B, D)
@@ -74,6 +74,17 @@ def _norm(basis: Tensor, t: Tensor) -> float:
     if norm > FURTHEST:
         _check.fail("t", f"coordinates with |t| ||L|| of at most {FURTHEST:.0f}", f"{norm:.3g}")
     return norm
+
+
+def _vectors(basis: Tensor, z: Tensor) -> None:
+    """A basis, and a batch that it can act on."""
+    shape = tuple(getattr(basis, "shape", ()))
+    if len(shape) != 3 or shape[1] != shape[2] or 0 in shape:
+        _check.fail("basis", "shape (N, D, D)", shape or type(basis).__name__)
+    _check.finite("basis", basis)
+    _check.embeddings("z", z)
+    if z.shape[1] != shape[1]:
+        _check.fail("z", f"shape (B, {shape[1]})", tuple(z.shape))
 
 
 def _coordinates(basis: Tensor, t: Tensor, b: int | None = None) -> None:
@@ -114,9 +125,11 @@ class LieOperator(nn.Module):
             nn.Linear(hidden, generators),
         )
 
+    @_check.full_precision
     def infer(self, z: Tensor, z_g: Tensor) -> Tensor:
         """The coordinates that should take z to z_g. (B, D), (B, D) -> t (B, N)"""
         _check.paired("z", z, "z_g", z_g, least=1)
+        _vectors(self.basis, z)
         return self.reader(torch.cat([z, z_g], dim=1))  # (B, N)
 
     @_check.full_precision
@@ -131,6 +144,7 @@ class LieOperator(nn.Module):
         _coordinates(self.basis, t)
         basis = self.basis.to(torch.promote_types(t.dtype, self.basis.dtype))
         t = t.to(basis.dtype)
+        _check.finite("basis", basis)
         _norm(basis, t)
         g = torch.linalg.matrix_exp(torch.einsum("bn,nij->bij", t, basis))  # (B, D, D)
         _check.finite("exp(tL)", g)
@@ -174,14 +188,16 @@ def lie_loss(
 
 
 @torch.no_grad()
+@_check.full_precision
 def orbit(operator: LieOperator, z: Tensor, times: Tensor) -> Tensor:
     """Every z at every point of a path through the group: exp(t L) z for all t. (B, D), (T, N) -> (B, T, D)"""
-    _check.embeddings("z", z)
+    _vectors(operator.basis, z)
     g = operator.group(times)  # (T, D, D)
     return (z.to(g.dtype) @ g.flatten(0, 1).T).unflatten(1, (len(times), -1))  # (B, T, D)
 
 
 @torch.no_grad()
+@_check.full_precision
 def search(operator: LieOperator, z: Tensor, z_g: Tensor, times: Tensor, steps: int = 3) -> Tensor:
     r"""The coordinates that take z nearest to z^g: the best of a grid, then Gauss-Newton.
 
@@ -195,20 +211,28 @@ def search(operator: LieOperator, z: Tensor, z_g: Tensor, times: Tensor, steps: 
         operator: supplies g.
         z: (B, D); z_g: (B, D).
         times: (T, N), the grid. Its spacing has to be below half the shortest period in z.
-        steps: of Gauss-Newton; one that does not bring g z nearer is taken back. J is exact where the generators
-            commute, as one generator does with itself.
+        steps: of Gauss-Newton, none longer than the grid reaches; one that does not bring g z nearer is taken back.
+            J is exact where the generators commute, as one generator does with itself.
 
     Returns:
         t (B, N)
+
+    Raises:
+        ValueError: as `exp_action`; z and z_g differ in shape, or steps < 0.
     """
     _check.paired("z", z, "z_g", z_g, least=1)
+    _check.count("steps", steps, least=0)
+    z, z_g, times = (x.to(operator.basis.dtype) for x in (z, z_g, times))
     path = orbit(operator, z, times)  # (B, T, D)
     best, at = (path - z_g[:, None]).square().sum(dim=2).min(dim=1)  # (B,)
     t, moved = times[at], path[torch.arange(len(z)), at]  # (B, N), (B, D)
+    reach = times.abs().amax(dim=0)  # (N,) a z that no generator moves would send t to infinity
     for _ in range(steps):
         J = torch.einsum("nij,bj->bni", operator.basis, moved)  # (B, N, D)
-        gram = J @ J.mT + 1e-6 * J.square().sum(dim=(1, 2))[:, None, None] * torch.eye(len(operator.basis)).to(J)
-        step = torch.linalg.solve(gram, J @ (z_g - moved)[..., None])[..., 0]  # (B, N)
+        gram = J @ J.mT  # (B, N, N)
+        ridge = 1e-6 * gram.diagonal(dim1=1, dim2=2).sum(dim=1) + 1e-30  # (B,)
+        gram = gram + ridge[:, None, None] * torch.eye(len(reach)).to(J)
+        step = torch.linalg.solve(gram, J @ (z_g - moved)[..., None])[..., 0].clamp(-reach, reach)  # (B, N)
         there = operator(z, t + step)  # (B, D)
         far = (there - z_g).square().sum(dim=1)  # (B,)
         nearer = (far < best)[:, None]  # (B, 1)
@@ -233,11 +257,16 @@ def spectrum(operator: LieOperator, z: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         eigenvalues (D,) complex and energies (D,) that sum to 1, both by falling energy.
+
+    Raises:
+        ValueError: shapes disagree, several generators, or eigenvectors that coincide.
     """
     if len(operator.basis) != 1:
         _check.fail("operator", "one generator", f"{len(operator.basis)}")
-    _check.embeddings("z", z)
+    _vectors(operator.basis, z)
     values, vectors = torch.linalg.eig(operator.basis[0].double())  # (D,), (D, D)
+    if (spread := float(torch.linalg.cond(vectors))) > 1e12:
+        _check.fail("operator", "a generator with D eigenvectors", f"some that coincide (condition {spread:.1g})")
     parts = torch.linalg.solve(vectors, z.double().T.to(vectors.dtype)).abs().square().mean(dim=1)  # (D,)
     energy = parts * vectors.abs().square().sum(dim=0)  # (D,)
     order = energy.argsort(descending=True)

@@ -1,15 +1,15 @@
 """Long measurements, made once by the code that a lesson shows and kept under the content that made them.
 
-An entry's key is a digest of its settings and of the code (comments and docstrings aside), so that an entry is found
-only by exactly what produced it: change a line that computes, and it is measured afresh. Entries that come with the
-course lie in `measured/`; those of your own settings are added to `home() / "measured"`.
+An entry's key is a digest of its settings and of the code that its study names (comments and docstrings aside): change
+a line of it that computes, and it is measured afresh. A study names its own procedure; what has an oracle of its own in
+the tests (losses, towers, the operator, the training loop) is left out, so that a clearer error message costs no hour.
+Entries that come with the course lie in `measured/`; those of your own settings are added to `home() / "measured"`.
 """
 
+import ast
 import inspect
-import io
 import json
 import textwrap
-import tokenize
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -22,26 +22,26 @@ SHIPPED = Path(__file__).parent / "measured"
 
 def fingerprint(*objects: Any) -> str:
     """Twelve hexadecimal digits that change with the code of functions, classes and values, not with its comments."""
-    digest = sha256()
-    for thing in objects:
-        digest.update((_code(thing) if callable(thing) else repr(thing)).encode())
-    return digest.hexdigest()[:12]
+    parts = [_code(thing) if callable(thing) else repr(thing) for thing in objects]
+    return sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def _code(thing: Any) -> str:
-    source = textwrap.dedent(inspect.getsource(thing))
-    layout = (tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
-    words: list[str] = []
-    opens = True  # whether the next token begins a statement: a string that does is a docstring
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT or (opens and token.type == tokenize.STRING):
-            continue
-        if token.type in layout:
-            opens = True
-            continue
-        opens = False
-        words.append(token.string)
-    return " ".join(words)
+    return _tree(ast.parse(textwrap.dedent(inspect.getsource(thing))))
+
+
+def _tree(node: Any) -> str:
+    """As `ast.dump`, but the same under every Python: a field that only some versions have is empty and left out."""
+    if isinstance(node, ast.AST):
+        fields = (f"{name}={_tree(value)}" for name, value in ast.iter_fields(node) if value not in (None, []))
+        return f"{type(node).__name__}({', '.join(fields)})"
+    if isinstance(node, list):
+        return f"[{', '.join(_tree(part) for part in node if not _is_docstring(part))}]"
+    return repr(node)
+
+
+def _is_docstring(node: Any) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def entries(study: str) -> dict[str, dict[str, Any]]:

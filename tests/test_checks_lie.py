@@ -160,6 +160,19 @@ def test_exercise(name):
     assert_exercise(EXERCISES[name], CORRECT[name])
 
 
+@pytest.mark.parametrize(
+    ("mistake", "attempt"),
+    [
+        ("both signs", lambda L: torch.linalg.eigvals(L).imag.sort().values),
+        ("real parts", lambda L: np.linalg.eigvals(L.numpy()).real),
+        ("the complex eigenvalues", lambda L: np.linalg.eigvals(L.numpy())),
+        ("squares", lambda L: torch.linalg.eigvalsh(L.T @ L).flip(0)[::2]),
+    ],
+)
+def test_eigenvalues_are_recognised_in_any_order(mistake, attempt):
+    assert judge(EXERCISES["frequencies"], attempt).mistake == mistake
+
+
 @pytest.mark.parametrize("terms", [8, 12, 30, 60, 150])
 def test_a_series_without_substeps_is_recognised_whatever_its_length(terms):
     def attempt(L, t, z):
@@ -169,7 +182,7 @@ def test_a_series_without_substeps_is_recognised_whatever_its_length(terms):
             z = z + term
         return z
 
-    assert judge(EXERCISES["act"], attempt).mistake == "no substeps"
+    assert judge(EXERCISES["act"], attempt).mistake == "too few substeps"
 
 
 def test_a_cut_graph_is_recognised():

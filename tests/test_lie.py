@@ -105,7 +105,7 @@ def test_group_axioms():
     assert torch.allclose(g(1.3) @ g(-1.3), eye, atol=1e-12)
     assert torch.allclose(g(0.4) @ g(0.9), g(1.3), atol=1e-12)
     assert torch.allclose((g(0.4) @ g(0.9)) @ g(2), g(0.4) @ (g(0.9) @ g(2)), atol=1e-12)
-    assert torch.linalg.det(g(1.1)).item() == pytest.approx(math.exp(1.1 * float(operator.basis[0].diagonal().sum())))
+    assert torch.linalg.det(g(1.1)).item() == pytest.approx(math.exp(1.1 * operator.basis[0].trace().item()))
     Q = with_basis(generators(1, 6, True)).group(2 * one)[0]
     assert torch.allclose(Q.T @ Q, eye, atol=1e-12)
 
@@ -207,6 +207,62 @@ def test_search_never_does_worse_than_its_grid():
     assert bool((found <= best + 1e-4).all())
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-20, 1e-6])
+def test_search_leaves_in_the_grid_what_no_generator_moves(size):
+    turn = torch.block_diag(SO3[2, :2, :2], torch.zeros(2, 2, dtype=torch.double))[None].float()
+    z, z_g = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+    z[0, :2] *= size  # one row alone: the others are still found
+    z_g[1:] = with_basis(turn)(z[1:], torch.full((4, 1), 0.7)).detach()
+    found = search(with_basis(turn), z, z_g, torch.linspace(-3, 3, 20)[:, None])
+    assert bool(found.isfinite().all()) and torch.allclose(found[1:], torch.full((4, 1), 0.7), atol=1e-5)
+
+
+def test_orbit_search_and_reader_are_computed_in_float32_under_autocast():
+    torch.manual_seed(0)
+    operator, z, z_g, grid = LieOperator(8), torch.randn(6, 8), torch.randn(6, 8), torch.linspace(-1, 1, 5)[:, None]
+    calls = (
+        lambda: orbit(operator, z, grid),
+        lambda: search(operator, z, z_g, grid),
+        lambda: operator.infer(z, z_g),
+    )
+    for call in calls:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inside = call()
+        assert inside.dtype == torch.float32 and torch.equal(inside, call())
+
+
+def turned_pairs(batch, reach, basis, generator):
+    """Points in three planes and the same points turned by an angle within +-reach, in a basis that mixes them."""
+    radius, phase = torch.rand(2, batch, 3, generator=generator)  # (B, 3) each
+    z = torch.polar(0.5 + radius, 2 * math.pi * phase)  # (B, 3) complex
+    angle = reach * (2 * torch.rand(batch, 1, generator=generator) - 1)  # (B, 1)
+    z_g = z * torch.exp(1j * angle * torch.tensor([1.0, 2.0, 0.0]))  # (B, 3) the third plane does not turn
+    return *(torch.view_as_real(x).flatten(1) @ basis.T for x in (z, z_g)), angle  # (B, 6), (B, 6), (B, 1)
+
+
+def test_training_on_pairs_alone_recovers_the_generator_and_the_angle():
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(6, 6, generator=generator))[0]
+    operator, steps = LieOperator(6), 400
+    optimizer = torch.optim.Adam(operator.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in range(steps):
+        reach = math.radians(20 + 40 * min(1, 2 * step / steps))  # from +-60 at once, three of five seeds fail
+        z, z_g, _ = turned_pairs(256, reach, basis, generator)
+        contrastive, euclidean = lie_loss(operator, z, z_g)
+        optimizer.zero_grad()
+        (0.1 * contrastive + euclidean).backward()
+        optimizer.step()
+        schedule.step()
+    z, z_g, angle = turned_pairs(1000, math.radians(60), basis, generator)
+    with torch.no_grad():
+        t = operator.infer(z, z_g)
+    heights = spectrum(operator, z)[0].imag.abs().sort(descending=True).values  # (6,) 2, 2, 1, 1, 0, 0 up to a scale
+    assert float(heights[0] / heights[2]) == pytest.approx(2, rel=0.05) and float(heights[4] / heights[2]) < 0.05
+    assert abs(float(torch.corrcoef(torch.cat([t, angle], dim=1).T)[0, 1])) > 0.99
+
+
 def test_the_spectrum_of_a_planted_generator_in_a_random_basis():
     planes = torch.block_diag(
         *(k * SO3[2, :2, :2] for k in (1.0, 2.0, 3.0, 5.0)), torch.zeros(1, 1, dtype=torch.double)
@@ -246,6 +302,19 @@ def test_the_start_is_near_the_identity():
         (lambda: lie_loss(LieOperator(4), torch.zeros(3, 4), torch.zeros(3, 4), 0.0), "temperature"),
         (lambda: spectrum(LieOperator(4, 2), torch.zeros(3, 4)), "one generator"),
         (lambda: orbit(LieOperator(4), torch.zeros(3), torch.zeros(5, 1)), "z: expected shape"),
+        (lambda: exp_action(torch.zeros(4, 4), torch.zeros(3, 1), torch.zeros(3, 4)), "basis: expected shape"),
+        (lambda: exp_action(torch.zeros(1, 4, 3), torch.zeros(3, 1), torch.zeros(3, 4)), "basis: expected shape"),
+        (lambda: exp_action(torch.full((1, 4, 4), math.nan), torch.zeros(3, 1), torch.zeros(3, 4)), "basis: .* finite"),
+        (lambda: exp_action(torch.full((1, 4, 4), math.inf), torch.zeros(3, 1), torch.zeros(3, 4)), "basis: .* finite"),
+        (lambda: exp_action(torch.zeros(1, 4, 4).double(), torch.zeros(3, 1), torch.zeros(3, 4)), "one dtype"),
+        (lambda: with_basis(torch.full((1, 4, 4), math.nan)).group(torch.zeros(3, 1)), "basis: expected finite"),
+        (lambda: LieOperator(4).infer(torch.zeros(3, 5), torch.zeros(3, 5)), r"z: expected shape \(B, 4\)"),
+        (lambda: lie_loss(LieOperator(4), torch.zeros(3, 5), torch.zeros(3, 5)), r"z: expected shape \(B, 4\)"),
+        (lambda: orbit(LieOperator(4), torch.zeros(3, 5), torch.zeros(5, 1)), r"z: expected shape \(B, 4\)"),
+        (lambda: search(LieOperator(4), *torch.zeros(2, 3, 5), torch.zeros(5, 1)), r"z: expected shape \(B, 4\)"),
+        (lambda: search(LieOperator(4), *torch.zeros(2, 3, 4), torch.zeros(5, 1), steps=-1), "steps"),
+        (lambda: spectrum(LieOperator(4), torch.zeros(3, 5)), r"z: expected shape \(B, 4\)"),
+        (lambda: spectrum(with_basis(torch.ones(1, 2, 2).triu(1)), torch.ones(3, 2)), "eigenvectors"),
     ],
 )
 def test_bad_input_is_refused(call, message):

@@ -91,20 +91,68 @@ def other_code(x):
 
 
 def test_words_do_not_change_the_fingerprint_and_code_does():
-    codes = [store._code(f).split(" ", 2)[2] for f in (with_words, without_words, other_code)]  # without "def name"
+    codes = [code_of(f) for f in (with_words, without_words, other_code)]
     assert codes[0] == codes[1] != codes[2]
     assert fingerprint(with_words) == fingerprint(with_words) != fingerprint(other_code)
     assert fingerprint(with_words, 1) != fingerprint(with_words, 2)
 
 
+def code_of(f):
+    """Without its name, so that only the rest can differ."""
+    return store._code(f).replace(f.__name__, "f")
+
+
 def test_a_string_that_is_no_docstring_counts():
-    def a():
-        return "one"
+    def one():
+        return "red"
 
-    def b():
-        return "two"
+    def two():
+        return "blue"
 
-    assert fingerprint(a) != fingerprint(b)
+    assert code_of(one) != code_of(two)
+
+
+def test_a_string_on_a_line_of_its_own_counts():
+    def one():
+        return {
+            "red": 1,
+        }
+
+    def two():
+        return {
+            "blue": 1,
+        }
+
+    assert code_of(one) != code_of(two)
+
+
+def test_what_is_inside_a_loop_counts():
+    def one(x):
+        for _ in range(3):
+            x += 1
+            x *= 2
+        return x
+
+    def two(x):
+        for _ in range(3):
+            x += 1
+        x *= 2
+        return x
+
+    assert code_of(one) != code_of(two)
+
+
+def formatted(x):
+    """The same code has the same fingerprint under every Python, though 3.12 takes f-strings apart differently."""
+    return f"{x:.2f} of {1 + 1}"
+
+
+def test_the_fingerprint_is_the_same_under_every_python():
+    assert fingerprint(formatted) == "26fed63e0d0d"
+
+
+def test_values_do_not_run_into_each_other():
+    assert fingerprint(1, 23) != fingerprint(12, 3)
 
 
 def test_the_key_does_not_depend_on_the_order_of_settings():

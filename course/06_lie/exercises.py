@@ -261,7 +261,7 @@ my_act = check("lie.act", my_act).use
 # %%
 L, t, z = my_rotation_generator([1, 2, 3]), torch.linspace(-12, 12, 5), torch.randn(5, 6)
 g = torch.linalg.matrix_exp(t[:, None, None] * L)  # (5, 6, 6) here they are small enough to form
-same("(*)", my_act(L, t, z), (g @ z[:, :, None])[:, :, 0])
+same("(*)", my_act(L, t, z), (g @ z[:, :, None])[:, :, 0], tolerance=1e-4)
 there_and_on = my_act(L, 2.5 - t, my_act(L, t, z))
 same("two moves add up", there_and_on, my_act(L, torch.full((5,), 2.5), z), tolerance=1e-4)
 

@@ -247,14 +247,19 @@ def _skew(generator):
     return made
 
 
-def _first(x):
-    return x.sort(descending=True).values[: -(-len(x) // 2)]
+def _listed(found, L):
+    """A list of all D eigenvalues is wrong in any order; complex numbers become pairs of real ones."""
+    found = torch.as_tensor(found.copy() if hasattr(found, "strides") else found)
+    if found.is_complex():
+        return torch.view_as_real(found)
+    return found.sort(descending=True).values if found.shape == (len(L),) else found
 
 
 _FREQUENCIES = Exercise(
     library=frequencies,
     reference=_frequencies_loop,
     inputs=_skew,
+    view=_listed,
     hints=(
         "A plane that turns at speed omega has two eigenvalues, +i omega and -i omega: one number a plane is enough.",
         "torch.linalg.eigvals(L) is complex, (D,). Take the imaginary parts, sort them, and keep the upper half.",
@@ -263,19 +268,25 @@ _FREQUENCIES = Exercise(
     misconceptions=(
         Misconception(
             "real parts",
-            lambda L: torch.linalg.eigvals(L).real.abs().sort(descending=True).values[: -(-len(L) // 2)] * 0,
+            lambda L: torch.linalg.eigvals(L).real,
             "You read the real parts, and found zeros: nothing grows or shrinks under a rotation. How fast it turns "
             "is in the imaginary parts.",
         ),
         Misconception(
+            "the complex eigenvalues",
+            lambda L: torch.linalg.eigvals(L),
+            "These are the eigenvalues as complex numbers. Proof (a) says which of their two parts holds all there is "
+            "to know.",
+        ),
+        Misconception(
             "both signs",
-            lambda L: torch.linalg.eigvals(L).imag.sort(descending=True).values,
+            lambda L: torch.linalg.eigvals(L).imag,
             "Each plane appears twice, as +omega and -omega: the eigenvalues of a real matrix come in conjugate pairs. "
             "One number a plane is asked for.",
         ),
         Misconception(
             "each plane twice",
-            lambda L: torch.linalg.eigvals(L).abs().sort(descending=True).values,
+            lambda L: torch.linalg.eigvals(L).abs(),
             "The absolute values hold each frequency twice, once for +i omega and once for -i omega.",
         ),
         Misconception(
@@ -296,7 +307,7 @@ _FREQUENCIES = Exercise(
         ),
         Misconception(
             "eigenvalues of a symmetric matrix",
-            lambda L: _first(torch.linalg.eigvalsh(L)),
+            lambda L: torch.linalg.eigvalsh(L),
             "eigvalsh takes your word that the matrix is symmetric: it reads the lower triangle and mirrors it. L is "
             "skew; it is i L that is Hermitian.",
         ),
@@ -415,9 +426,9 @@ def _moves(generator):
 
 
 def _bounded(moved, L, t, z):
-    """No move of these inputs lengthens a vector a thousandfold; how a series that blew up did so is no matter."""
+    """No right move of these inputs leads as far as 10^4; how a series that blew up did so is no matter."""
     moved = torch.as_tensor(moved)
-    return torch.where(moved.abs() > 1000 * z.abs().max(), math.inf, moved)
+    return torch.where(moved.abs() > 1e4, math.inf, moved)
 
 
 def _taylor(L, t, z, substeps, terms=16, shrink=True):
@@ -467,10 +478,10 @@ _ACT = Exercise(
             "is D nothing even fails. t[:, None] lines it up with the rows.",
         ),
         Misconception(
-            "no substeps",
+            "too few substeps",
             lambda L, t, z: _taylor(L, t[:, None], z, 1),
             "Right, until the norm of tL is 36: the terms grow to 10^14 before the factorial wins, and float32 keeps "
-            "7 digits. Exercise 6.1 shows it. Take many small steps instead of one large one.",
+            "7 digits. Exercise 6.1 shows it. Take small steps instead, as many as the norm asks for.",
         ),
         Misconception(
             "substeps from the signed t",
@@ -489,6 +500,12 @@ _ACT = Exercise(
             lambda L, t, z: _taylor(L, t[:, None], z, max(1, math.ceil(36 / 2)), shrink=False),
             "Your k-th term lacks its factorial: what you sum is a geometric series. Divide by k at each step from one "
             "term to the next.",
+        ),
+        Misconception(
+            "exponential of each entry",
+            lambda L, t, z: torch.einsum("bij,bj->bi", (t[:, None, None] * L).exp(), z),
+            "You took the exponential of each entry of tL. At t = 0 that is a matrix of ones, and z should stay where "
+            "it is. The exponential of a matrix is the series of 6.1.",
         ),
         Misconception(
             "backwards",
@@ -551,6 +568,11 @@ _INFER = Exercise(
             "index instead of time",
             lambda L, z, z_g, times: (_orbit(L, z, times) - z_g[:, None]).square().sum(dim=2).argmin(dim=1),
             "argmin says where in the grid, not when. The time stands at that place of `times`.",
+        ),
+        Misconception(
+            "distance instead of time",
+            lambda L, z, z_g, times: (_orbit(L, z, times) - z_g[:, None]).square().sum(dim=2).amin(dim=1),
+            "You returned how near the orbit comes. Asked for is when: the time at which it is nearest.",
         ),
         Misconception(
             "farthest instead of nearest",
