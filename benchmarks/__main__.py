@@ -10,9 +10,14 @@ from pathlib import Path
 
 import torch
 
-from . import clip_time, losses, renderer
+from . import clip_time, kmeans, losses, renderer
 
-SECTIONS = {"losses": losses.report, "renderer": renderer.report, "clip": clip_time.report}
+SECTIONS = {
+    "losses": losses.report,
+    "renderer": renderer.report,
+    "kmeans": kmeans.report,
+    "clip": clip_time.report,
+}
 README = Path(__file__).with_name("README.md")
 
 
