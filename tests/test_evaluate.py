@@ -1,5 +1,8 @@
 """Measures against other implementations and against answers known by hand."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -7,7 +10,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minilip.evaluate import accuracy, encode, few_shot, interval, knn, linear_probe, ranks, retrieval
+from minilip.evaluate import (
+    accuracy,
+    aurc,
+    encode,
+    few_shot,
+    interval,
+    knn,
+    linear_probe,
+    ranks,
+    retrieval,
+    risk_coverage,
+)
 
 
 def test_ranks_by_hand():
@@ -105,3 +119,66 @@ def test_encode_batches():
 def test_bad_input_is_refused(call):
     with pytest.raises(ValueError, match="expected .* got"):
         call()
+
+
+def by_all_orders(confidence, right):
+    """Risks by a loop, averaged over every order of the items in which no confidence rises."""
+    risks = []
+    for order in itertools.permutations(range(len(right))):
+        if all(confidence[a] >= confidence[b] for a, b in itertools.pairwise(order)):
+            risks.append([sum(not right[i] for i in order[:n]) / n for n in range(1, len(right) + 1)])
+    return np.mean(risks, axis=0)
+
+
+@given(st.lists(st.tuples(st.integers(-2, 2), st.booleans()), min_size=1, max_size=6))
+def test_risk_at_every_coverage_against_all_orders_of_ties(items):
+    confidence, right = (list(v) for v in zip(*items, strict=True))
+    coverage, risk = risk_coverage(torch.tensor(confidence) / 3, torch.tensor(right))
+    np.testing.assert_allclose(risk, by_all_orders(confidence, right), atol=1e-12)
+    np.testing.assert_allclose(coverage, [(n + 1) / len(items) for n in range(len(items))])
+    assert aurc(torch.tensor(confidence) / 3, torch.tensor(right)) == pytest.approx(np.mean(risk.numpy()))
+    other = torch.tensor(list(range(len(items)))[::-1])
+    again = risk_coverage(torch.tensor(confidence)[other] / 3, torch.tensor(right)[other])[1]
+    torch.testing.assert_close(again, risk)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 30, 100])
+def test_the_area_of_rankings_known_by_hand(wrong):
+    n, e = 100, wrong / 100
+    right = torch.arange(n) >= wrong
+    best = sum((k - (n - wrong)) / k for k in range(n - wrong + 1, n + 1)) / n
+    worst = sum(min(k, wrong) / k for k in range(1, n + 1)) / n
+    assert aurc(torch.arange(n), right) == pytest.approx(best)
+    assert aurc(-torch.arange(n), right) == pytest.approx(worst)
+    assert aurc(torch.ones(n), right) == pytest.approx(e)
+    g = torch.Generator().manual_seed(0)
+    drawn = [aurc(torch.rand(n, generator=g), right) for _ in range(300)]
+    assert np.mean(drawn) == pytest.approx(e, abs=0.02)
+    assert risk_coverage(torch.rand(n, generator=g), right)[1][-1] == pytest.approx(e)
+
+
+def test_the_best_area_nears_its_limit():
+    n, e = 100_000, 0.4
+    assert aurc(torch.arange(n), torch.arange(n) >= e * n) == pytest.approx(e + (1 - e) * math.log(1 - e), abs=1e-5)
+
+
+def test_confidence_counts_by_its_order_alone():
+    g = torch.Generator().manual_seed(0)
+    confidence, right = torch.randn(50, generator=g).double(), torch.rand(50, generator=g) < 0.6
+    assert aurc(confidence.exp(), right) == aurc(confidence, right) != pytest.approx(aurc(-confidence, right))
+
+
+@pytest.mark.parametrize(
+    "confidence, right, name",
+    [
+        (torch.zeros(3), torch.zeros(2, dtype=torch.bool), "right"),
+        (torch.zeros(3), torch.zeros(3), "right"),
+        (torch.zeros(3, 1), torch.zeros(3, 1, dtype=torch.bool), "confidence"),
+        (torch.zeros(0), torch.zeros(0, dtype=torch.bool), "confidence"),
+        (torch.tensor([1.0, torch.nan]), torch.zeros(2, dtype=torch.bool), "confidence"),
+    ],
+)
+def test_answers_that_cannot_be_ordered_are_refused(confidence, right, name):
+    for measure in (risk_coverage, aurc):
+        with pytest.raises(ValueError, match=f"^{name}: expected .* got"):
+            measure(confidence, right)
