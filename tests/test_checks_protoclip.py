@@ -1,0 +1,298 @@
+"""Exercises of lesson 11: each mistake is named, and right answers written differently pass."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from sklearn.metrics import normalized_mutual_info_score
+from torch.distributions import Categorical, kl_divergence
+
+from minilip.checks import assert_exercise, judge
+from minilip.checks.protoclip import EXERCISES, lloyd_step, logit_change, modality_gap, nmi, seeding_probabilities
+from minilip.kmeans import group_means, kmeans
+from minilip.protoclip import back_translate, prototype_loss, soft_targets
+
+
+def step_by_cdist(x, centroids):
+    labels = torch.cdist(x, centroids, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=1)
+    members = F.one_hot(labels, len(centroids)).to(x)  # (N, K)
+    means = members.T @ x / members.sum(dim=0)[:, None]
+    return labels, torch.where(means.isnan(), centroids, means)
+
+
+def step_by_loops(x, centroids):
+    labels = torch.tensor([int((p - centroids).norm(dim=1).argmin()) for p in x])
+    rows = [x[labels == k].mean(dim=0) if bool((labels == k).any()) else c for k, c in enumerate(centroids)]
+    return labels, torch.stack(rows)
+
+
+def step_in_numpy(x, centroids):
+    x, old = x.double().numpy(), centroids.double().numpy()
+    labels = np.abs(x[:, None] - old).__pow__(2).sum(axis=2).argmin(axis=1)
+    return labels, np.stack([x[labels == k].mean(axis=0) if k in labels else c for k, c in enumerate(old)])
+
+
+def step_from_the_middle(x, centroids):
+    """The expanded square, made safe by moving the cloud to the origin."""
+    middle = x.mean(dim=0)
+    u, c = x - middle, centroids - middle
+    labels = (2 * u @ c.T - c.square().sum(dim=1)).argmax(dim=1)
+    means, counts = group_means(x, labels, len(c))
+    return labels, torch.where(counts[:, None] > 0, means, centroids)
+
+
+def seeding_by_loops(x, seeds):
+    gaps = torch.stack([torch.stack([(p - s).square().sum() for s in seeds]).min() for p in x])
+    return gaps / gaps.sum()
+
+
+def seeding_by_distances(x, seeds):
+    nearest = torch.cdist(x.double(), seeds.double(), compute_mode="donot_use_mm_for_euclid_dist").min(dim=1).values
+    return nearest**2 / (nearest**2).sum()
+
+
+def translated_by_matrix(h, y, k):
+    members = F.one_hot(y, k).to(h)  # (N, K)
+    return torch.einsum("nk,nd->kd", members / members.sum(dim=0).clamp(min=1), h)
+
+
+def translated_by_scatter(h, y, k):
+    out = torch.zeros(k, h.shape[1])
+    return out.scatter_reduce(0, y[:, None].expand_as(h), h, "mean", include_self=False)
+
+
+def translated_by_loops(h, y, k):
+    return torch.stack([h[y == g].mean(0) if bool((y == g).any()) else torch.zeros(h.shape[1]) for g in range(k)])
+
+
+def translated_in_numpy(h, y, k):
+    sums = np.zeros((k, h.shape[1]))
+    np.add.at(sums, y.numpy(), h.double().numpy())
+    return sums / np.maximum(np.bincount(y.numpy(), minlength=k), 1)[:, None]
+
+
+def change_by_softmax(C, a, s):
+    """What log-probabilities gain, for some item."""
+    h = torch.linspace(-1, 1, len(a)).double()
+    C, a = C.double(), a.double()
+    return (s * (C + a) @ (h + a)).log_softmax(0) - (s * C @ h).log_softmax(0)
+
+
+def targets_by_hand(C, y, temperature):
+    scores = torch.einsum("bd,kd->bk", C[y], C) / temperature
+    weights = (scores - scores.amax(dim=1, keepdim=True)).exp()
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def targets_by_log(C, y, temperature):
+    C = C.double()
+    return (((C @ C.T) / temperature).log_softmax(dim=1)).exp()[y]
+
+
+def loss_by_divergence(h, C, q, s):
+    choice = Categorical(logits=s.double() * h.double() @ C.double().T)
+    q = Categorical(probs=q.double())
+    return (kl_divergence(q, choice) + q.entropy()).mean()
+
+
+def loss_by_logsumexp(h, C, q, s):
+    logits = s * torch.einsum("bd,kd->bk", h, C)
+    return (logits.logsumexp(dim=1) - (q * logits).sum(dim=1)).mean()
+
+
+def loss_by_loops(h, C, q, s):
+    rows = [-(q[i] * (s * C @ h[i]).log_softmax(0)).sum() for i in range(len(h))]
+    return sum(rows) / len(rows)
+
+
+def nmi_by_sums(a, b):
+    n = len(a)
+    p = F.one_hot(a).double().T @ F.one_hot(b).double() / n
+    r, c = p.sum(1), p.sum(0)
+    shared = sum(float(p[i, j] * (p[i, j] / (r[i] * c[j])).log()) for i, j in p.nonzero().tolist())
+    h_a, h_b = (float(-(q[q > 0] * q[q > 0].log()).sum()) for q in (r, c))
+    return 2 * shared / (h_a + h_b)
+
+
+def nmi_in_bits(a, b):
+    def bits(*columns):
+        counts = np.unique(np.stack(columns), axis=1, return_counts=True)[1]
+        return -(counts / counts.sum() * np.log2(counts / counts.sum())).sum()
+
+    a, b = a.numpy(), b.numpy()
+    return 2 - 2 * bits(a, b) / (bits(a) + bits(b))
+
+
+CORRECT = {
+    "lloyd_step": [step_by_cdist, step_by_loops, step_in_numpy, step_from_the_middle],
+    "seeding_probabilities": [
+        seeding_by_loops,
+        seeding_by_distances,
+        lambda x, s: seeding_by_distances(x, s).numpy(),
+        lambda x, s: seeding_by_loops(x, s).bfloat16(),
+    ],
+    "back_translate": [
+        translated_by_matrix,
+        translated_by_scatter,
+        translated_by_loops,
+        translated_in_numpy,
+        lambda h, y, k: translated_by_loops(h, y, k).bfloat16(),
+    ],
+    "logit_change": [
+        change_by_softmax,
+        lambda C, a, s: s * (C + a) @ a,
+        lambda C, a, s: s * torch.einsum("kd,d->k", C.double(), a.double()) + 7,
+        lambda C, a, s: s * (C - C.mean(dim=0)) @ a,
+        lambda C, a, s: [s * float(c @ a) for c in C],
+    ],
+    "soft_targets": [
+        targets_by_hand,
+        targets_by_log,
+        lambda C, y, t: F.softmax(C[y].double() @ C.double().T / t, dim=-1),
+        lambda C, y, t: targets_by_hand(C, y, t).bfloat16(),
+    ],
+    "prototype_loss": [
+        loss_by_divergence,
+        loss_by_logsumexp,
+        loss_by_loops,
+        lambda h, C, q, s: F.cross_entropy(s * h @ C.T, q),
+        lambda h, C, q, s: loss_by_logsumexp(h, C.detach(), q.detach(), s),  # constants of an episode
+        lambda h, C, q, s: loss_by_logsumexp(h.double(), C.double(), q.double(), s.double()),
+        lambda h, C, q, s: loss_by_logsumexp(h, C, q, s).bfloat16(),
+    ],
+    "feels_untranslated": [(False, True, True, True), [False, True, True, True], (0, 1, 1, 1)],
+    "feels_translated": [[False, False, False, True]],
+    "targets_feel": [[True, False, True, False]],
+    "modality_gap": [
+        lambda v, t: torch.dist(v.mean(0), t.mean(0)),
+        lambda v, t: float((v.double().sum(0) / len(v) - t.double().sum(0) / len(t)).square().sum().sqrt()),
+        lambda v, t: np.linalg.norm(v.numpy().mean(0) - t.numpy().mean(0)),
+        lambda v, t: modality_gap(v, t).bfloat16(),
+    ],
+    "nmi": [
+        nmi_by_sums,
+        nmi_in_bits,
+        lambda a, b: normalized_mutual_info_score(a, b),
+        lambda a, b: nmi_by_sums(b, a),
+        lambda a, b: torch.tensor(nmi_by_sums(a, b)).bfloat16(),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_exercise(name):
+    assert_exercise(EXERCISES[name], CORRECT[name])
+
+
+# ---- what the checks go on with, against oracles ---------------------------------------------------------------------
+
+
+def points(n, d, seed=0):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
+
+
+def test_a_step_is_scikit_learn_s():
+    x, centroids = points(200, 3), points(6, 3, 1)
+    once = KMeans(6, init=centroids.numpy(), n_init=1, max_iter=1).fit(x.numpy())
+    _, moved = lloyd_step(x, centroids)
+    np.testing.assert_allclose(once.cluster_centers_, moved, atol=1e-12)
+    assert once.labels_.tolist() == lloyd_step(x, moved)[0].tolist()
+
+
+def test_settled_centroids_take_no_further_step():
+    x = points(300, 4)
+    centroids, labels = kmeans(x, 7, torch.Generator().manual_seed(0), 200)
+    again, moved = lloyd_step(x, centroids)
+    assert torch.equal(again, labels)
+    torch.testing.assert_close(moved, centroids)
+
+
+def test_a_seed_is_not_drawn_again_and_chances_do_not_depend_on_the_unit():
+    x = points(50, 3)
+    p = seeding_probabilities(x, x[:4])
+    assert (p[:4] == 0).all() and float(p.sum()) == pytest.approx(1)
+    torch.testing.assert_close(seeding_probabilities(1000 * x, 1000 * x[:4]), p)
+
+
+def test_a_shift_changes_the_choice_by_one_term():
+    h, C, a = points(40, 5), points(6, 5, 1), points(1, 5, 2)[0]
+    shifted = (9 * (h + a) @ (C + a).T).softmax(dim=1)
+    torch.testing.assert_close((9 * h @ C.T + logit_change(C, a, 9)).softmax(dim=1), shifted)
+
+
+@pytest.mark.parametrize("k", [2, 5, 40])
+def test_nmi_is_scikit_learn_s(k):
+    g = torch.Generator().manual_seed(k)
+    a, b = torch.randint(5, (300,), generator=g), torch.randint(k, (300,), generator=g)
+    assert float(nmi(a, b)) == pytest.approx(normalized_mutual_info_score(a, b), abs=1e-12)
+    assert float(nmi(a, a)) == pytest.approx(1)
+
+
+# ---- the predictions, computed ---------------------------------------------------------------------------------------
+
+
+def test_the_truth_values_follow_from_the_library():
+    h, t = (F.normalize(points(300, 5, seed), dim=1) for seed in (0, 1))
+    t = F.normalize(t + 2 * points(6, 5, 3)[torch.arange(300) % 6], dim=1)
+    a, turn = points(1, 5, 4)[0], torch.linalg.qr(points(5, 5, 5))[0]
+
+    def outcome(h, t):
+        C, y = kmeans(t, 6, torch.Generator().manual_seed(0), 100)
+        losses = [float(prototype_loss(h, P, y, 10.0)) for P in (C, back_translate(h, y, 6))]
+        return *map(torch.tensor, losses), soft_targets(C, y, 0.1)
+
+    before, felt = outcome(h, t), []
+    for pair in ((h, t + a), (h, t @ turn.T), (h, 2 * t), (h + a, t)):
+        after = outcome(*pair)
+        felt.append([bool((x - y).abs().max() > 1e-6) for x, y in zip(after, before, strict=True)])
+    names = ("feels_untranslated", "feels_translated", "targets_feel")
+    assert [EXERCISES[name].answer for name in names] == list(zip(*felt, strict=True))
+
+
+# ---- mistakes that have several spellings ----------------------------------------------------------------------------
+
+
+def means_of(h, y, groups):
+    return torch.stack([h[y == g].mean(0) for g in groups])
+
+
+def step_that_forgets(x, centroids):
+    labels = lloyd_step(x, centroids)[0]
+    return labels, group_means(x, labels, len(centroids))[0]
+
+
+def overwritten(h, y, k):
+    out = torch.zeros(k, h.shape[1])
+    for i in range(len(h)):
+        out[y[i]] = h[i]
+    return out
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake", "attempt"),
+    [
+        ("back_translate", "one item of each group", overwritten),
+        ("back_translate", "empty group becomes NaN", lambda h, y, k: means_of(h, y, range(k))),
+        ("back_translate", "empty groups left out", lambda h, y, k: means_of(h, y, y.unique())),
+        ("modality_gap", "mean distance of the pairs", lambda v, t: F.pairwise_distance(v, t, eps=0).mean()),
+        ("modality_gap", "one minus the cosine of the pairs", lambda v, t: (1 - F.cosine_similarity(v, t)).mean()),
+        ("logit_change", "drops out altogether", lambda C, a, s: torch.full((len(C),), s * float(a @ a))),
+        ("soft_targets", "plain exponentials", lambda C, y, t: F.normalize((C[y] @ C.T / t).exp(), p=1, dim=1)),
+        ("prototype_loss", "scale detached", lambda h, C, q, s: F.cross_entropy(s.item() * h @ C.T, q)),
+        ("prototype_loss", "features detached", lambda h, C, q, s: F.cross_entropy(s * h.detach() @ C.T, q)),
+        ("prototype_loss", "mean over the groups too", lambda h, C, q, s: -(q * (s * h @ C.T).log_softmax(1)).mean()),
+        ("lloyd_step", "empty group becomes zero", step_that_forgets),
+        ("lloyd_step", "changes its input in place", lambda x, c: (lloyd_step(x, c)[0], c.copy_(lloyd_step(x, c)[1]))),
+        ("nmi", "compares the numbers", lambda a, b: float((a == b).float().mean())),
+    ],
+)
+def test_other_spellings_are_recognised(name, mistake, attempt):
+    report = judge(EXERCISES[name], attempt)
+    assert (report.status, report.mistake) == ("FAIL", mistake), report.message
+
+
+def test_a_score_that_depends_on_the_names_is_recognised():
+    known = [a.tolist() for a, _ in EXERCISES["nmi"].inputs(torch.Generator().manual_seed(0))]
+    report = judge(EXERCISES["nmi"], lambda a, b: nmi(a, b) if a.tolist() in known else 0.0)
+    assert (report.status, report.mistake) == ("FAIL", "names of groups count")
