@@ -7,6 +7,7 @@ Source: ours, after the roles of masked inputs in Chun et al. 2025 (arXiv 2410.1
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import _check
@@ -123,6 +124,30 @@ def boxes(images: Tensor, generator: torch.Generator) -> Tensor:
     half, centre, colour = uniform(0.25, 0.9, n, 2, 1), uniform(-0.7, 0.7, n, 2, 1), uniform(0, 1, n, 3, 1, 1)
     x, y = ((axis - centre).abs() < half).unbind(dim=1)  # (M, W), (M, H)
     return torch.where((x[:, None, :] & y[:, :, None])[:, None], colour, images)
+
+
+def nested(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cover each image with a part of a rectangle, for half of them with none of it, and with all of it.
+
+    Half of the rectangles have one random colour, half a random coarse pattern. Between the two copies of an image only
+    the amount differs that is covered. (M, 3, H, W) -> (M, 3, H, W) twice
+    """
+    n, _, _, h = images.shape
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=generator, device=images.device)
+
+    axis = _axis(h, images)  # (W,)
+    half, centre, colour = uniform(0.25, 0.9, n, 2, 1), uniform(-0.7, 0.7, n, 2, 1), uniform(0, 1, n, 3, 1, 1)
+    cells = 2 ** int(torch.randint(2, 5, (1,), generator=generator, device=images.device))  # 4, 8 or 16 in a row
+    pattern = F.interpolate(uniform(0, 1, n, 3, cells, cells), size=(h, h))  # (M, 3, H, W)
+    fill = torch.where(uniform(0, 1, n, 1, 1, 1) < 0.5, colour.expand_as(images), pattern)
+    inner = uniform(-1, 1, n, 1, 1).clamp(min=0) * half  # (M, 2, 1)
+    out = []
+    for side in (inner, half):
+        x, y = ((axis - centre).abs() < side).unbind(dim=1)  # (M, W), (M, H)
+        out.append(torch.where((x[:, None, :] & y[:, :, None])[:, None], fill, images))
+    return out[0], out[1]
 
 
 def discs(images: Tensor, centre: Tensor, radius: Tensor) -> Tensor:

@@ -82,10 +82,13 @@ def zero_shot(model: CLIP | ProLIP, captions: Captions, count: int = 8192) -> di
 def generality(model: ProLIP, captions: Captions) -> dict[str, Any]:
     """Does the variance of a caption follow the number of scenes that it fits? Of all, and of those never seen."""
     s, n, words = uncertainty(gaussians(model, captions.tokens)[1]), captions.fits, captions.words  # (C,) each
-    out: dict[str, Any] = {"length": rank_correlation(s, -words)}
+    named = (captions.codes > 0).sum(dim=1)  # (C,)
+    out: dict[str, Any] = {"length": rank_correlation(s, -words), "attributes": rank_correlation(s, -named)}
     for name, rows in {"all": torch.ones_like(captions.held), "held": captions.held}.items():
         out[name] = rank_correlation(s[rows], n[rows])
         out[f"{name}, given length"] = partial_spearman(s[rows], n[rows], words[rows])
+        given = torch.stack([words, named], dim=1)  # (C, 2)
+        out[f"{name}, given length and attributes"] = partial_spearman(s[rows], n[rows], given[rows])
     out["at one length"] = {
         str(w): rank_correlation(s[words == w], n[words == w])
         for w in words.unique().tolist()

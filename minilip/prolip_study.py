@@ -21,7 +21,7 @@ from .clip import CLIP, siglip_loss
 from .data import home
 from .data.scenes import Scenes
 from .encoders import BagOfWords, ConvNet, TextTransformer
-from .generality import Captions, boxes, codes_of, masked
+from .generality import Captions, boxes, codes_of, masked, nested
 from .prolip import ProLIP
 from .stored import SHIPPED, fingerprint, recall, stored
 from .train import History, fit
@@ -117,6 +117,29 @@ TRAINING = fingerprint(Captions, codes_of, masked, boxes, SigLIP, build, start, 
 TRAINING = fingerprint(TRAINING, SPOILT, PROBABILISTIC, BATCH, SHARE, NAMED, LR)
 
 
+def graded_batches(captions: Captions) -> Callable[[torch.Generator], tuple[Tensor, ...]]:
+    """As "ProLIP", but a masked picture covers more of the same: a quarter of the pictures come as `nested` pairs."""
+    world = Scenes(**SPOILT)  # type: ignore[arg-type]
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
+        z = world.sample(BATCH, generator)
+        images, rows = world.render(z), captions.some(codes_of(z), NAMED, generator)
+        m = BATCH // 4
+        general = masked(captions, rows[:m], "attributes", generator)  # (M, L)
+        less, more = nested(images[:m], generator)
+        return torch.cat([less, images[m:]]), captions.tokens[rows], more, general
+
+    return draw
+
+
+def train_graded(captions: Captions, seed: int, steps: int, tower: nn.Module, **more: Any) -> tuple[ProLIP, History]:
+    """One run of ProLIP with graded covers, otherwise as `train`."""
+    model = build("ProLIP", captions, seed).to(captions.tokens.device)
+    assert isinstance(model, ProLIP)
+    model.image_tower.load_state_dict(tower.state_dict())
+    return model, fit(model, graded_batches(captions), steps, lr=LR, seed=seed, label=f"graded, seed {seed}", **more)
+
+
 def trained(arm: str, captions: Captions, seed: int, first: int, steps: int) -> tuple[CLIP | ProLIP, History]:
     """A run from its own checkpoint, where it went on after an interruption or is already at its end."""
 
@@ -134,22 +157,36 @@ def measure(arm: str, seed: int, first: int, steps: int) -> dict[str, Any]:
     return {"seconds": round(history.seconds[-1], 1), **prolip_exam.examine(model, captions)}
 
 
+def measure_graded(seed: int, first: int, steps: int) -> dict[str, Any]:
+    """Graded covers with one seed."""
+    captions = Captions(Scenes())
+    folder = home() / "measured"
+    tower = start(captions, seed, first, checkpoint=folder / f"prolip-{TRAINING}-start-{first}-{seed}.pt", every=first)
+    path = folder / f"prolip-{GRADED}-graded-{steps}-{seed}.pt"
+    model, history = train_graded(captions, seed, steps, tower, checkpoint=path, every=100)
+    return {"seconds": round(history.seconds[-1], 1), **prolip_exam.examine(model, captions)}
+
+
+GRADED = fingerprint(TRAINING, nested, graded_batches, train_graded)
 CODE = fingerprint(
     TRAINING, *(x for x in vars(prolip_exam).values() if getattr(x, "__module__", "") == prolip_exam.__name__)
 )
+CODE_GRADED = fingerprint(GRADED, CODE)
 
 
 def settings(arm: str, seed: int) -> dict[str, Any]:
-    return {"arm": arm, "seed": seed, "first": START, "steps": STEPS}
+    return ({} if arm == "graded" else {"arm": arm}) | {"seed": seed, "first": START, "steps": STEPS}
 
 
 def known() -> dict[str, list[dict[str, Any]]]:
-    """Arm -> a result for each seed.
+    """Arm, or "graded" -> a result for each seed.
 
     Raises:
         LookupError: entries are missing, as they are after a change of the code.
     """
-    return {arm: recall("prolip", [settings(arm, seed) for seed in SEEDS], CODE, __name__) for arm in ARMS}
+    found = {arm: recall("prolip", [settings(arm, seed) for seed in SEEDS], CODE, __name__) for arm in ARMS}
+    graded = recall("prolip-graded", [settings("graded", seed) for seed in SEEDS], CODE_GRADED, __name__)
+    return {**found, "graded": graded}
 
 
 if __name__ == "__main__":
@@ -158,3 +195,4 @@ if __name__ == "__main__":
     for seed in parser.parse_args().seeds:
         for arm in ARMS:
             stored("prolip", settings(arm, seed), CODE, measure, SHIPPED)
+        stored("prolip-graded", settings("graded", seed), CODE_GRADED, measure_graded, SHIPPED)
