@@ -114,7 +114,7 @@ def masked(captions: Captions, rows: Tensor, masking: str, generator: torch.Gene
 
 
 def boxes(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Put a rectangle of one random colour over each image, from an eighth to nine tenths wide. (M, 3, H, W)"""
+    """Put a rectangle of one random colour over each image, from a quarter to nine tenths of it wide. (M, 3, H, W)"""
     n, _, _, h = images.shape
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -162,7 +162,10 @@ def discs(images: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
 
 
 def hidden(latents: Latents, clean: Tensor, covered: Tensor) -> Tensor:
-    """The share of each object's pixels that a cover has changed. (B, 3, H, W), (B, 3, H, W) -> (B,) in [0, 1]"""
+    """The share of each object's pixels that a cover has changed. (B, 3, H, W), (B, 3, H, W) -> (B,) in [0, 1]
+
+    A cover of the object's own colour does not count: of a white object, a white square of a chequered disc hides nothing.
+    """
     ground = _BACKGROUND_RGB.to(clean.device)[latents.background][:, :, None, None]  # (B, 3, 1, 1)
     thing = (clean - ground).abs().amax(dim=1) > 0.1  # (B, H, W)
     changed = (covered - clean).abs().amax(dim=1) > 0.02

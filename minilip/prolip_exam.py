@@ -101,7 +101,7 @@ def spoilt(count: int, kind: str, seed: int) -> tuple[Latents, Tensor, Tensor]:
     """Scenes of which something is hidden or blurred, a fifth of them not. -> latents, pictures, how much (W,)
 
     Kinds: "box" of any colour, as in the masked copies; "square", grey, as in the pictures trained on; "disc",
-    chequered, as nowhere in training; "blur". How much is the hidden share of the object, or the blur's width.
+    black and white, round as nothing in training; "blur". How much is the hidden share of the object, or the blur's width.
     """
     generator = torch.Generator().manual_seed(seed)
     z = CLEAN.sample(count, generator)

@@ -1,15 +1,20 @@
 """The builder, on toy courses in temporary folders."""
 
+import base64
+import io
 import json
 import shutil
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_output
+from PIL import Image
 
 import build
-from execute import clean
+from execute import clean, smaller
 from sources import BuildError, strip_solutions
 
 START = """\
@@ -413,6 +418,12 @@ def test_indented_stubs_keep_their_indentation():
     assert strip_solutions(cell).source == "class A:\n    def f(self):\n        raise NotImplementedError\n    g = 2"
 
 
+def tiny_png():
+    buffer = io.BytesIO()
+    Image.new("1", (8, 8)).save(buffer, "png")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
 def test_clean_outputs():
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}}
     outputs = clean(
@@ -421,7 +432,7 @@ def test_clean_outputs():
             new_output("stream", name="stderr", text="a note\n\r 10%|#"),
             new_output("stream", name="stderr", text="\r100%|##########|\n"),
             new_output("stream", name="stdout", text="1\r2\n"),
-            new_output("display_data", widget | {"text/plain": "<Panel at 0x7f00>", "image/png": "AAAA"}),
+            new_output("display_data", widget | {"text/plain": "<Panel at 0x7f00>", "image/png": tiny_png()}),
             new_output("stream", name="stdout", text="\n"),
         ],
         "here",
@@ -429,7 +440,22 @@ def test_clean_outputs():
     )
     assert [output.output_type for output in outputs] == ["stream", "stream", "display_data"]
     assert (outputs[0].text, outputs[1].text) == ("a note\n", "2\n")
-    assert outputs[2].data == {"text/plain": "<Panel>", "image/png": "AAAA"}
+    assert outputs[2].data == {"text/plain": "<Panel>", "image/png": tiny_png()}
+
+
+def test_figures_get_a_palette_where_that_is_smaller():
+    figure, axes = plt.subplots()
+    axes.plot([0, 1, 0, 2])
+    soft = io.BytesIO()
+    figure.savefig(soft, format="png")
+    plt.close(figure)
+    before, least = base64.b64encode(soft.getvalue()).decode(), tiny_png()
+    after = smaller(before)
+    assert len(after) < 0.7 * len(before)
+    assert smaller(least) == least
+    with Image.open(soft) as a, Image.open(io.BytesIO(base64.b64decode(after))) as b:
+        gap = np.abs(np.asarray(a.convert("RGB"), float) - np.asarray(b.convert("RGB"), float))
+    assert gap.max() < 40 and gap.mean() < 1
 
 
 def test_clean_refuses_warnings_and_paths():
