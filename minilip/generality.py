@@ -164,7 +164,7 @@ def discs(images: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
 def hidden(latents: Latents, clean: Tensor, covered: Tensor) -> Tensor:
     """The share of each object's pixels that a cover has changed. (B, 3, H, W), (B, 3, H, W) -> (B,) in [0, 1]
 
-    A cover of the object's own colour does not count: of a white object, a white square of a chequered disc hides nothing.
+    A cover of the object's own colour does not count: a white square of a chequered disc hides nothing that is white.
     """
     ground = _BACKGROUND_RGB.to(clean.device)[latents.background][:, :, None, None]  # (B, 3, 1, 1)
     thing = (clean - ground).abs().amax(dim=1) > 0.1  # (B, H, W)

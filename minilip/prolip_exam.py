@@ -100,8 +100,9 @@ def generality(model: ProLIP, captions: Captions) -> dict[str, Any]:
 def spoilt(count: int, kind: str, seed: int) -> tuple[Latents, Tensor, Tensor]:
     """Scenes of which something is hidden or blurred, a fifth of them not. -> latents, pictures, how much (W,)
 
-    Kinds: "box" of any colour, as in the masked copies; "square", grey, as in the pictures trained on; "disc",
-    black and white, round as nothing in training; "blur". How much is the hidden share of the object, or the blur's width.
+    Kinds: "box" of any colour, as in the masked copies; "square", grey, as in the pictures trained on; "disc", black
+    and white and round, as nothing in training; "blur". How much is the hidden share of the object, or the width of the
+    blur.
     """
     generator = torch.Generator().manual_seed(seed)
     z = CLEAN.sample(count, generator)

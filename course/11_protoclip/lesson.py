@@ -380,7 +380,7 @@ same("(8) means ", C, torch.stack([points[y == k].mean(dim=0) for k in range(8)]
 # Close to zero when groups are tight. Our `kmeans` draws several candidates each time and keeps the one that lowers the inertia most, the *greedy* variant.
 
 # %%
-# check (9): groups at the corners of a simplex; shares of actual squared distances on the left, the formula on the right
+# check (9): groups at the corners of a simplex; shares of actual squared distances on the left, the formula beside
 K, D, R, sigma = 8, 512, 2.0, 1.0
 generator = torch.Generator().manual_seed(0)
 corners = torch.eye(K, D, dtype=torch.double) * R / 2**0.5  # R apart
@@ -431,7 +431,7 @@ print(f"(K!/K^K = {math.factorial(K) / K**K:.4f}), by squared distance in {all_f
 # With one-hot $q$ the floor is 0. With soft targets it is their entropy, and a learner who does not know it will wait for a loss that cannot come.
 
 # %%
-# check (10): autograd on the left; (11): the library's loss on the left, entropy and divergence by torch's own on the right
+# check (10): autograd on the left; (11): the library's loss on the left, entropy and divergence of torch on the right
 K, D, s = 6, 5, 9.0
 h, prototypes = (F.normalize(torch.randn(n, D, dtype=torch.double), dim=1) for n in (8, K))
 q = torch.softmax(torch.randn(8, K, dtype=torch.double), dim=1)

@@ -757,7 +757,7 @@ for halved in (1, 2):
 # Both ways lead to the same point. And the paper's unit means? They are the tight case at $\gamma = 1$. Cosine losses always want longer vectors, for a longer vector is a larger scale. So the bound would be tight for every trained vector, and one may as well divide by the length, and give the scale a parameter of its own: $s$.
 
 # %%
-# check (25): the library on the left; on the right the best of 4000 points of the ball's surface and inside, in the plane
+# check (25): the library on the left; on the right the best of 4000 points on the circle, or inside, in the plane
 points = torch.tensor([[0.1], [0.4], [3], [3], [3]]) * randn(5, 2, seed=4)  # some inside, some outside
 angle = torch.linspace(0, 2 * math.pi, 4001, dtype=torch.double)[:-1]
 surface = 2 * torch.stack([angle.cos(), angle.sin()], dim=1)
@@ -1096,13 +1096,15 @@ for ax, names in zip(axes, (("ppcl",), ("image in text", "image in masked", "tex
             history.metrics[name], np.ones(budget(cpu=10, quick=1)) / budget(cpu=10, quick=1), "valid"
         )
         ax.plot(curve, color=colour, label=name)
-    ax.set(xlabel="step", yscale="log" if len(names) > 1 else "linear")
+    ax.set(xlabel="step")
+    if len(names) > 1:
+        ax.set(yscale="log", ylim=(1e-3, None))
     ax.legend(fontsize=8)
 axes[0].set_ylabel("nats")
 plt.show()
 
 # %% [markdown]
-# From left to right: the contrast falls as always. The inclusion losses are hinges; they fall to nearly nothing, which says that the order is right for nearly every pair and dimension. That of a picture in its caption is 0 almost from the start: captions are wider than pictures as a whole, so it has nothing to teach. The cost of the code hardly moves. Its weight is $10^{-4}$.
+# From left to right: the contrast falls as always. The inclusion losses are hinges; those of whole in masked fall by orders of magnitude, as the order becomes right for more and more pairs and dimensions. That of a picture in its caption is gone after some fifty steps, off the scale: captions are wider than pictures as a whole, so it has nothing left to teach. The cost of the code hardly moves. Its weight is $10^{-4}$.
 #
 # Which captions does this model find most certain, and which least? Look at the list before the statistics.
 
@@ -1239,12 +1241,12 @@ figure, axes = plt.subplots(1, 4, figsize=(8, 2.7), sharey=True)
 for ax, kind, name in zip(
     axes, ("box", "square", "disc", "blur"), ("box (masked copies)", "grey square", "chequered disc", "blur")
 ):
-    for arm, name in COVERED.items():
+    for arm, title in COVERED.items():
         curves = each(arm, "pictures", kind, "percentiles")
         levels = sorted(float(k) for k in curves[0])
         values = np.array([[c[f"{k:g}"] for k in levels] for c in curves])  # (seeds, levels)
         ax.plot(
-            levels, np.median(values, axis=0), MARKERS[arm] + "-", color=COLOURS_OF[arm], markersize=4, label=name
+            levels, np.median(values, axis=0), MARKERS[arm] + "-", color=COLOURS_OF[arm], markersize=4, label=title
         )
         ax.fill_between(levels, values.min(0), values.max(0), color=COLOURS_OF[arm], alpha=0.15)
     ax.set_title(name, fontsize=9)
@@ -1263,7 +1265,7 @@ print("disc, graded covers, seed by seed:", [f"{r:.2f}" for r in each("graded", 
 #
 # Look at the left panel before believing too much. Under boxes the blue curve jumps at once, from clean to the smallest hidden share, and then hardly rises. The network has learned to see *a box*, more than *how much it hides*. It was taught so: a masked copy had a box, wherever it fell, and nothing else distinguished the two.
 #
-# The cure is that of the captions: let a pair differ only in what is to be learned. *Graded covers* (green): a quarter of the pictures come twice under one rectangle, first under a part of it or none, then under all of it. Now the presence of a cover says little, and its amount everything. Half of the rectangles have a coarse random pattern instead of one colour. With this the discs come to 0.75, 0.81 and 0.74 in the three seeds. The recipe is our fifth try, chosen by looking at the disc with seed 1. The first four gave there 0.55 (as above), 0.64 (weight 0.1 instead of 0.02, one point less accuracy), 0.60 (graded, in one colour), 0.54 (both, four points less accuracy). Seeds 0 and 2 were not looked at. Be exact about what is new in the test, too. The disc's shape and its black and white occur nowhere in training, but squares of two pixels, its grain, do occur in the graded patterns. And graded covers come with twice as many masked copies. A control for each of these has not been run.
+# The cure is that of the captions: let a pair differ only in what is to be learned. *Graded covers* (green): a quarter of the pictures come twice under one rectangle, first under a part of it or none, then under all of it. Now the presence of a cover says little, and its amount everything. Half of the rectangles have a coarse random pattern instead of one colour. With this the discs come to 0.75, 0.81 and 0.74 in the three seeds. The left panel hardly moves: where a box falls beside the object, that it is there at all remains the easier cue. The recipe is our fifth try, chosen by looking at the disc with seed 1. The first four gave there 0.55 (as above), 0.64 (weight 0.1 instead of 0.02, one point less accuracy), 0.60 (graded, in one colour), 0.54 (both, four points less accuracy). Seeds 0 and 2 were not looked at. Be exact about what is new in the test, too. The disc's shape and its black and white occur nowhere in training, but squares of two pixels, its grain, do occur in the graded patterns. And graded covers come with twice as many masked copies. A control for each of these has not been run.
 
 # %%
 show(nested)
@@ -1275,7 +1277,9 @@ show(nested)
 
 # %%
 scores = [k for k in study["ProLIP"][0]["inclusion"] if k != "pairs"]
-print(f"AUROC of true pairs against ..., median (range) of 3 seeds, {each('ProLIP', 'inclusion', 'pairs')} pairs\n")
+print(
+    f"AUROC of true pairs against ..., median (range) of 3 seeds, {each('ProLIP', 'inclusion', 'pairs')[0]} pairs\n"
+)
 print(f"{'score':24} {'reversed':>21} {'one wrong':>21}     {'without inclusion losses':>24}")
 for k in scores:
     a, b = (span(each("ProLIP", "inclusion", k, f)) for f in ("reversed", "one wrong"))
@@ -1464,6 +1468,7 @@ for k in range(3):
         fits_it = bool(((captions.codes[row] == 0) | (captions.codes[row] == truth[k])).all())
         print(f"   {'true ' if fits_it else 'WRONG'}  N = {int(captions.fits[row]):3}  {captions.texts[row]}")
 figure = plot.images(discs_on[hidden_share == 0][:3], [f"picture {k + 1}" for k in range(3)], columns=8)
+figure.set_size_inches(4, 1.7)
 
 print(f"{'':14} {'true among those met':>22} {'levels met, of 6':>22} {'order (rank corr.)':>22}")
 for arm in prolip_study.ARMS:
@@ -1481,13 +1486,13 @@ print("root found by inclusion:", dict(zip(NAMES_OF, (each(arm, "traversal", "ro
 # %%
 figure, ax = plt.subplots(figsize=(8, 2.8))
 accuracies = {arm: each(arm, "zero-shot", "accuracy") for arm in (*prolip_study.ARMS, "graded")}
-plot.bars(
-    ax,
-    accuracies,
-    "zero-shot accuracy among 576 captions, 3 seeds",
-    colours=[plot.BLACK, plot.PINK, *COLOURS_OF.values()],
-)
-ax.set_xlim(0.9, 1)
+shades = dict(zip(accuracies, (plot.BLACK, plot.PINK, *COLOURS_OF.values())))
+for row, (arm, found) in enumerate(accuracies.items()):
+    ax.plot(found, [row] * len(found), "o", color=shades[arm], markersize=5, alpha=0.6)
+    ax.plot(np.median(found), row, "|", color=shades[arm], markersize=16, markeredgewidth=2)
+ax.set(xlabel="zero-shot accuracy among 576 captions; dots: seeds, bars: medians")
+ax.set_yticks(range(len(accuracies)), list(accuracies))
+ax.invert_yaxis()
 plt.show()
 for arm, found in accuracies.items():
     print(f"{arm:14} {span(found, percent=True)}   seconds of training {np.median(each(arm, 'seconds')):.0f}")
@@ -1496,7 +1501,7 @@ for arm in ("ProLIP", "graded"):
     print(f"{arm} less SigLIP, seed by seed, in points:", [f"{x:+.1f}" for x in behind])
 
 # %% [markdown]
-# All are near their ceiling, and ProLIP is within a point of SigLIP in each seed, with plain covers and with graded ones unless the list says otherwise. Uncertainty costs next to no accuracy here; nor does it bring any.
+# All are near their ceiling, and ProLIP is within a point of SigLIP in each seed. With boxes the medians agree; graded covers, which spoil more of the pictures that are trained on, cost a few tenths of a point. Uncertainty costs next to no accuracy here; nor does it bring any.
 #
 # ## 12. Real captions
 #
@@ -1560,11 +1565,11 @@ claim(
     "occlusion",
     says="pictures that show less get a larger variance",
     source="ProLIP; the summary, 2.1",
-    measured=f"rank correlation with the hidden share, under discs never trained with: boxes {span(disc)}, "
+    measured=f"rank correlation with the hidden share, under chequered discs: boxes {span(disc)}, "
     f"graded covers {span(graded)}; with the blur {span(each('graded', 'pictures', 'blur', 'rho'))}; "
     f"discs without inclusion {span(each('no inclusion', 'pictures', 'disc', 'rho'))}",
     holds=min(graded) > 0.5,
-    note="graded covers are our fifth try, chosen on the disc with seed 1",
+    note="round, black and white covers occur nowhere in training; graded covers: fifth try, chosen on seed 1",
 )
 both = [
     [r["inclusion"][k][f] for r in study["ProLIP"]]
