@@ -1481,7 +1481,7 @@ print("root found by inclusion:", dict(zip(NAMES_OF, (each(arm, "traversal", "ro
 #
 # ## 11. What it costs in accuracy
 #
-# Six losses, equal steps, trained until nothing moves any more. Clean pictures, 576 captions that name everything.
+# Six losses and the graded covers, equal steps, each to the end of its schedule. Clean pictures, 576 captions that name everything.
 
 # %%
 figure, ax = plt.subplots(figsize=(8, 2.8))
