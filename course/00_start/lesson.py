@@ -38,6 +38,21 @@ for detail in range(6):
     print(world.caption(latents[:1], detail=detail)[0])
 
 # %% [markdown]
+# Now the other way round. Each row below has eight pictures that fit one sentence. Read from top to bottom: what do the eight still share, and what is left open?
+
+# %%
+many = world.sample(6000, torch.Generator().manual_seed(4))
+rows = []
+for detail in (1, 2, 4):
+    sentences = world.caption(many, detail=detail)
+    wanted = world.caption(latents[:1], detail=detail)[0]
+    rows += [(k, wanted) for k, sentence in enumerate(sentences) if sentence == wanted][:8]
+shown = many[torch.tensor([k for k, _ in rows])]
+under = [sentence if i % 8 == 0 else "" for i, (_, sentence) in enumerate(rows)]
+under = [text.replace(" at ", "\nat ") for text in under]
+figure = plot.images(world.render(shown), under, columns=8)
+
+# %% [markdown]
 # The vague sentences fit many pictures, the exact one fits few. That one picture has many true sentences, and one sentence many pictures, is the difficulty behind half of this course.
 #
 # Scenes are endless and free, so that you never wait for a download. Where it matters we switch to real pictures: emoji, each drawn by four artists.

@@ -462,6 +462,11 @@ same("(11)", prototype_loss(h, prototypes, q, s), entropy + F.kl_div(p.log(), q,
 # A wide group beside a tight one in nearly the same direction loses: its members are taught to choose the neighbour. With unit vectors in place of $C$ that could not happen, since then (14) reads $1 > \gamma$. The released code does not make them unit vectors, and neither does our library, which follows it.
 
 # %%
+# check (12): the library on the left, exponentials one by one on the right
+C, y, tau_y = torch.randn(4, 3, dtype=torch.double), torch.tensor([2, 0, 3]), 0.7
+shares = [[math.exp(float(C[own] @ other) / tau_y) for other in C] for own in y]
+same("(12)", soft_targets(C, y, tau_y), torch.tensor([[e / sum(row) for e in row] for row in shares]), tolerance=1e-6)
+
 # check (13): lengths on the left, widths on the right
 x = F.normalize(torch.randn(300, 8, dtype=torch.double), dim=1)
 C, y = kmeans(x, 9, torch.Generator().manual_seed(0), iterations=200)

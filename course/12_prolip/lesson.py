@@ -3,7 +3,7 @@
 #
 # **You derive** the distance between two Gaussians, what a variance does in a contrastive loss and what it cannot do, three meanings of "inside" with the integral behind one of them, the ELBO's share in the loss, a constraint as a projection and as a Lagrangian, and when a masked word can be filled in.
 #
-# **You train** ProLIP on scenes and on emoji, and test which of its uncertainties mean what their names promise.
+# **You train** ProLIP on scenes, compare it with longer runs on scenes and emoji, and test which of its uncertainties mean what their names promise.
 #
 # After this lesson you can
 # - turn a vector into a Gaussian, sample it, and send gradients through the sample;

@@ -207,21 +207,27 @@ class EmojiPairs(Dataset[tuple[Tensor, str]]):
         return cached(cache, shape, draw)
 
 
-def cached(cache: Path, shape: tuple[int, ...], draw: Callable[[], np.ndarray]) -> np.ndarray:
-    """Pictures of this shape, uint8, from a file; drawn now and kept where there is none or it is damaged."""
+def cached(
+    cache: Path,
+    shape: tuple[int, ...],
+    make: Callable[[], np.ndarray],
+    name: str = "images",
+    kind: type[np.generic] = np.uint8,
+) -> np.ndarray:
+    """An array of this shape and kind, from a file; made now and kept where there is none or it is damaged."""
     if cache.exists():
         try:
             with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                images = stored["images"]
-            if images.shape != shape or images.dtype != np.uint8:
-                raise ValueError(f"expected {shape} uint8, got {images.shape} {images.dtype}")
-            return images
+                found = stored[name]
+            if found.shape != shape or not np.issubdtype(found.dtype, kind):
+                raise ValueError(f"expected {shape} {kind.__name__}, got {found.shape} {found.dtype}")
+            return found
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            print(f"{cache} is damaged ({error}): drawing its pictures again")
-    images = draw()
+            print(f"{cache} is damaged ({error}): making it again")
+    found = make()
     with replacing(cache) as part, part.open("wb") as out:
-        np.savez_compressed(out, images=images)
-    return images
+        np.savez_compressed(out, **{name: found})  # type: ignore[arg-type]
+    return found
 
 
 def _check_size(size: int) -> None:

@@ -18,7 +18,6 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from tqdm.auto import tqdm
 
 from minilip import _check
 from minilip.data import home
-from minilip.data.emoji import ARTISTS, EmojiPairs
+from minilip.data.emoji import ARTISTS, EmojiPairs, cached
 from minilip.data.fetch import File, MissingData, Package, _missing, _verify, replacing
 
 COMMAND = "python -m minilip.data.pretrained"
@@ -245,7 +244,7 @@ def emoji_features(
             return torch.cat([network(x.to(device).float() / 255).cpu() for x in bar]).half().numpy()  # (4 C, 1280)
 
     cache = data.root / "emoji" / f"efficientnet-lite0-{size}-{recipe}.npz"
-    x = _cached(cache, (len(data), EfficientNetLite0.dim), look)
+    x = cached(cache, (len(data), EfficientNetLite0.dim), look, "features", np.floating)
     return torch.from_numpy(x).float().unflatten(0, (len(ARTISTS), -1))  # (4, C, 1280)
 
 
@@ -282,7 +281,7 @@ def label_embeddings(root: str | Path | None = None, download: bool = True) -> T
             parts.append((states * real).sum(dim=1) / real.sum(dim=1))  # (B, 384)
         return torch.cat(parts).numpy()
 
-    x = _cached(data.root / "emoji" / f"minilm-{recipe}.npz", (len(data.labels), 384), read)
+    x = cached(data.root / "emoji" / f"minilm-{recipe}.npz", (len(data.labels), 384), read, "features", np.floating)
     return F.normalize(torch.from_numpy(x), dim=1)
 
 
@@ -291,23 +290,6 @@ def label_embeddings(root: str | Path | None = None, download: bool = True) -> T
 
 def _root(root: str | Path | None) -> Path:
     return home() if root is None else Path(root).expanduser()
-
-
-def _cached(cache: Path, shape: tuple[int, int], make: Callable[[], np.ndarray]) -> np.ndarray:
-    """Features of this shape, from a file; made now and kept where there is none or it is damaged."""
-    if cache.exists():
-        try:
-            with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                features = stored["features"]
-            if features.shape != shape or not np.issubdtype(features.dtype, np.floating):
-                raise ValueError(f"expected {shape} floats, got {features.shape} {features.dtype}")
-            return features
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            print(f"{cache} is damaged ({error}): making it again")
-    features = make()
-    with replacing(cache) as part, part.open("wb") as out:
-        np.savez_compressed(out, features=features)
-    return features
 
 
 if __name__ == "__main__":
