@@ -15,10 +15,10 @@ test: .venv/test-ready data  ## library, exercises, builder, and every notebook 
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadscope
 
 course: .venv/lab-ready data  ## execute everything at full budget, rewrite RESULTS.md
-	.venv/bin/python tools/build.py $(LESSON)
+	.venv/bin/python -m tools.build $(LESSON)
 
 notebooks: .venv/lab-ready data  ## rebuild: execute only what has other code than before
-	.venv/bin/python tools/build.py --changed $(LESSON)
+	.venv/bin/python -m tools.build --changed $(LESSON)
 
 bench: .venv/test-ready  ## minilip and its peers side by side
 	.venv/bin/python -m benchmarks

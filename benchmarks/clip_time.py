@@ -7,10 +7,10 @@ import torch
 
 from minilip.clip import CLIP, zero_shot_classifier
 from minilip.data.scenes import COLOURS, SHAPES, SIZES, Scenes
-from minilip.encoders import BagOfWords, ConvNet
-from minilip.evaluate import accuracy, encode
-from minilip.text import Tokenizer
-from minilip.train import History, fit
+from minilip.evaluation import accuracy, encode
+from minilip.nn import BagOfWords, ConvNet
+from minilip.nn.tokenizer import Tokenizer
+from minilip.training import History, fit
 
 from . import header, row, target
 

@@ -15,7 +15,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from minilip import kmeans as method
+from minilip.protoclip import clustering as method
 
 from . import header, row, target
 

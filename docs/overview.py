@@ -5,13 +5,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from minilip import plot
 from minilip.clip import CLIP, zero_shot_classifier
+from minilip.course import plot
 from minilip.data.scenes import COLOURS, SHAPES, SIZES, Scenes
-from minilip.encoders import BagOfWords, ConvNet
-from minilip.evaluate import accuracy, encode
-from minilip.text import Tokenizer
-from minilip.train import fit
+from minilip.evaluation import accuracy, encode
+from minilip.nn import BagOfWords, ConvNet
+from minilip.nn.tokenizer import Tokenizer
+from minilip.training import fit
 
 torch.manual_seed(0)
 plot.style()

@@ -9,13 +9,14 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import _check
-from .infonce import symmetric_info_nce_tiled
-from .text import Tokenizer, fill
+from minilip import _check
+from minilip.infonce import symmetric_info_nce_tiled
+from minilip.nn.gather import gather
+from minilip.nn.tokenizer import Tokenizer, fill
+from minilip.nn.vectors import unit
 
 
 @_check.full_precision
@@ -113,11 +114,11 @@ class CLIP(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> unit vectors (B, D)"""
-        return _unit(self.image_map(self.image_tower(images)))  # (B, D)
+        return unit(self.image_map(self.image_tower(images)))  # (B, D)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """(B, L) -> unit vectors (B, D)"""
-        return _unit(self.text_map(self.text_tower(tokens)))  # (B, D)
+        return unit(self.text_map(self.text_tower(tokens)))  # (B, D)
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """(images, tokens) -> the symmetric InfoNCE of the batch, and the logit scale."""
@@ -129,25 +130,11 @@ class CLIP(nn.Module):
         return clip_loss(image, text, scale), {"logit scale": scale.item()}
 
 
-def _unit(x: Tensor) -> Tensor:
-    # In bfloat16 a direction has two to three digits: too few for the cosines of a batch of near neighbours.
-    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=1)
-
-
 def _projection(tower: nn.Module, after: int, hidden: int | None) -> nn.Module:
     before = int(tower.dim)  # type: ignore[arg-type]
     if hidden is None:
         return nn.Linear(before, after, bias=False)
     return nn.Sequential(nn.Linear(before, hidden), nn.GELU(), nn.Linear(hidden, after, bias=False))
-
-
-def gather(x: Tensor) -> Tensor:
-    """Under torchrun, the rows of all processes, with gradients to each; otherwise x itself. (B, D) -> (W B, D)"""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return x
-    from torch.distributed.nn.functional import all_gather  # missing where torch was built without distributed
-
-    return torch.cat(all_gather(x))  # (W B, D)
 
 
 @torch.no_grad()

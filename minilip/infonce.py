@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import _check
+from minilip import _check
 
 ROWS = 512  # of a strip at most: more leave the processor's cache between steps, fewer make the products slow
 

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import _check
-from .infonce import info_nce
+from minilip import _check
+from minilip.infonce import info_nce
 
 FURTHEST = 256.0  # norm of tL: over forty turns at frequency 1, 128 steps of the series: more is a mistake
 

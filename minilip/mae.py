@@ -12,8 +12,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from . import _check
-from .encoders import _Block, _images
+from minilip import _check
+from minilip.nn.transformer import Block
+from minilip.nn.vision import check_images
 
 EPS = 1e-6  # under the square root, where a patch of one colour would divide by zero
 
@@ -27,7 +28,7 @@ def patchify(images: Tensor, patch: int) -> Tensor:
     Source: He et al. 2022, section 3; lesson 05.
     """
     _check.count("patch", patch)
-    _images(images)
+    check_images(images)
     if images.shape[2] != images.shape[3] or images.shape[2] % patch:
         wanted = f"square pictures with sides that are a multiple of {patch}"
         _check.fail("images", wanted, f"{images.shape[2]} x {images.shape[3]}")
@@ -202,13 +203,13 @@ class MAE(nn.Module):
         self.embed = nn.Linear(numbers, dim)  # W
         self.cls = nn.Parameter(0.02 * torch.randn(dim))
         self.register_buffer("position", sincos_positions(grid, dim), persistent=False)  # p
-        self.blocks = nn.Sequential(*(_Block(dim, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(Block(dim, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim)
 
         self.decoder_embed = nn.Linear(dim, decoder_dim)  # V
         self.mask_token = nn.Parameter(0.02 * torch.randn(decoder_dim))  # e
         self.register_buffer("decoder_position", sincos_positions(grid, decoder_dim), persistent=False)  # q
-        self.decoder_blocks = nn.Sequential(*(_Block(decoder_dim, heads) for _ in range(decoder_depth)))
+        self.decoder_blocks = nn.Sequential(*(Block(decoder_dim, heads) for _ in range(decoder_depth)))
         self.decoder_norm = nn.LayerNorm(decoder_dim)
         self.paint = nn.Linear(decoder_dim, numbers)
 
@@ -226,7 +227,7 @@ class MAE(nn.Module):
 
         (B, 3, H, W) -> (B, 1 + P, D) or (B, 1 + K, D). [CLS] has the position 0.
         """
-        _images(images, self.size)
+        check_images(images, self.size)
         x, position = patchify(images, self.patch), self.position  # (B, P, N), (P, D)
         if kept is not None:
             x, position = x.take_along_dim(kept[:, :, None], dim=1), position[kept]  # (B, K, N), (B, K, D)
@@ -236,7 +237,7 @@ class MAE(nn.Module):
 
     def predict(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """y (B, P, N), what the decoder paints for every patch, and the mask (B, P), for noise (B, P)."""
-        _images(images, self.size)
+        check_images(images, self.size)
         if tuple(noise.shape) != (len(images), len(self.position)):
             _check.fail("noise", f"shape ({len(images)}, {len(self.position)})", tuple(noise.shape))
         kept, mask, restore = random_masking(noise, self.keep)

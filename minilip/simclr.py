@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import _check
-from .clip import _unit, gather
+from minilip import _check
+from minilip.nn.gather import gather
+from minilip.nn.vectors import unit
 
 
 @_check.full_precision
@@ -87,7 +88,7 @@ class SimCLR(nn.Module):
 
     def project(self, images: Tensor) -> Tensor:
         """z, what the loss compares: (B, 3, H, W) -> unit vectors (B, D)"""
-        return _unit(self.head(self.tower(images)))  # (B, D)
+        return unit(self.head(self.tower(images)))  # (B, D)
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """(x1, x2), two views of the same B pictures -> NT-Xent, and how often the partner is the nearest of all."""

@@ -8,9 +8,9 @@ Letters: B batch, D embedding dimension, x and y the embeddings of two views of 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import _check
-from .clip import gather
-from .simclr import _two_views
+from minilip import _check
+from minilip.nn.gather import gather
+from minilip.simclr import _two_views
 
 EPS = 1e-4  # under the square root, where a collapsed dimension would have an infinite slope
 

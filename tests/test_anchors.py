@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
 
-from minilip import anchors
-from minilip.anchors import CHANCE, MODES, PAIRS, classes, purity, simulate
 from minilip.clip import clip_loss
+from minilip.studies.protoclip import anchors
+from minilip.studies.protoclip.anchors import CHANCE, MODES, PAIRS, classes, purity, simulate
 
 SEEDS = range(6)
 

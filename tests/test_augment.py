@@ -6,8 +6,8 @@ import pytest
 import torch
 import torchvision.transforms.functional as V
 
-from minilip import augment
-from minilip.augment import (
+from minilip.nn import augment
+from minilip.nn.augment import (
     adjust_brightness,
     adjust_contrast,
     adjust_hue,

@@ -13,9 +13,9 @@ import pytest
 from nbformat.v4 import new_output
 from PIL import Image
 
-import build
-from execute import clean, smaller
-from sources import BuildError, strip_solutions
+from tools import build
+from tools.execute import clean, smaller
+from tools.sources import BuildError, strip_solutions
 
 START = """\
 # %% [markdown]

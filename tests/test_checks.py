@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from minilip import checks, course
-from minilip.checks import Exercise, Invariance, Misconception, Prediction, Report, assert_exercise, judge
-from minilip.checks import _compare as compare
+from minilip import course
+from minilip.course import checks
+from minilip.course.checks import Exercise, Invariance, Misconception, Prediction, Report, assert_exercise, judge
+from minilip.course.checks import _compare as compare
 
 # ---- a sample exercise: the entropy of each row of a matrix of logits ------------------------------------------------
 
@@ -525,10 +526,10 @@ def test_a_reference_that_raises_is_not_blamed_on_the_learner():
 @pytest.fixture
 def learner(monkeypatch, tmp_path):
     """A course of one lesson with two exercises, an empty home, a full budget."""
-    sample = types.ModuleType("minilip.checks.sample")
+    sample = types.ModuleType("minilip.course.checks.sample")
     sample.LESSON = "07_sample"
     sample.EXERCISES = {"row_entropy": ENTROPY, "sunrise": SUNRISE}
-    monkeypatch.setitem(sys.modules, "minilip.checks.sample", sample)
+    monkeypatch.setitem(sys.modules, "minilip.course.checks.sample", sample)
     monkeypatch.setattr(checks, "_modules", lambda: ["sample"])
     monkeypatch.setattr(course, "_session", {})
     monkeypatch.setenv("MINILIP_HOME", str(tmp_path / "home"))

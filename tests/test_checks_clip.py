@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minilip.checks import assert_exercise
-from minilip.checks.clip import EXERCISES
+from minilip.course.checks import assert_exercise
+from minilip.course.checks.clip import EXERCISES
 
 
 def by_log_softmax(v, t, s):

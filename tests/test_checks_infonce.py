@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minilip.checks import assert_exercise
-from minilip.checks.infonce import EXERCISES
+from minilip.course.checks import assert_exercise
+from minilip.course.checks.infonce import EXERCISES
 
 
 def by_log_softmax(q, k, t):

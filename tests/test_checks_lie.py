@@ -7,8 +7,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from minilip.checks import assert_exercise, judge
-from minilip.checks.lie import EXERCISES, act, infer, rotation_generator
+from minilip.course.checks import assert_exercise, judge
+from minilip.course.checks.lie import EXERCISES, act, infer, rotation_generator
 from minilip.lie import LieOperator, search
 
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Independent, Normal, kl_divergence
 
-from minilip.checks import Exercise, assert_exercise, judge
-from minilip.checks.prolip import EXERCISES, partial_rank_correlation, risk_coverage, say_less
+from minilip.course.checks import Exercise, assert_exercise, judge
+from minilip.course.checks.prolip import EXERCISES, partial_rank_correlation, risk_coverage, say_less
 
 
 def csd_by_moments(m1, l1, m2, l2):

@@ -8,10 +8,17 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 from torch.distributions import Categorical, kl_divergence
 
-from minilip.checks import assert_exercise, judge
-from minilip.checks.protoclip import EXERCISES, lloyd_step, logit_change, modality_gap, nmi, seeding_probabilities
-from minilip.kmeans import group_means, kmeans
+from minilip.course.checks import assert_exercise, judge
+from minilip.course.checks.protoclip import (
+    EXERCISES,
+    lloyd_step,
+    logit_change,
+    modality_gap,
+    nmi,
+    seeding_probabilities,
+)
 from minilip.protoclip import back_translate, prototype_loss, soft_targets
+from minilip.protoclip.clustering import group_means, kmeans
 
 
 def step_by_cdist(x, centroids):

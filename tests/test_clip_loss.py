@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from open_clip.loss import ClipLoss, SigLipLoss
 
 from minilip.clip import CLIP, clip_loss, siglip_loss, zero_shot_classifier
-from minilip.encoders import BagOfWords, ConvNet
-from minilip.text import Tokenizer
+from minilip.nn import BagOfWords, ConvNet
+from minilip.nn.tokenizer import Tokenizer
 
 
 def vectors(batch, dim, seed=0, length=1.0, dtype=torch.float32):

@@ -210,7 +210,7 @@ def test_in_a_notebook():
         "claim('a', 'says', 'source', '1', True, 'note')",
         "show(budget)",
         "claim('b', 'says', 'source', '2', False, 'note')",
-        "from minilip.checks import Report\nReport('PASS', None, None, '')",
+        "from minilip.course.checks import Report\nReport('PASS', None, None, '')",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     root = Path(__file__).parents[1]

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minilip.encoders import BagOfWords, ConvNet, ResNet, TextTransformer, ViT
-from minilip.text import PAD
+from minilip.nn import BagOfWords, ConvNet, ResNet, TextTransformer, ViT
+from minilip.nn.tokenizer import PAD
 
 IMAGE = [lambda: ConvNet(4), lambda: ResNet(4), lambda: ViT(32, 8, 16, 2, 2)]
 TEXT = [lambda: BagOfWords(20, 16), lambda: TextTransformer(20, 6, 16, 2, 2)]

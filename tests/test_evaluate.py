@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minilip.evaluate import (
+from minilip.evaluation import (
     accuracy,
     aurc,
     encode,

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from minilip.data.scenes import _BACKGROUND_RGB, ATTRIBUTES, BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES, Scenes
-from minilip.generality import KINDS, MASKINGS, Captions, boxes, codes_of, discs, hidden, masked, nested
-from minilip.text import MASK, PAD
+from minilip.nn.tokenizer import MASK, PAD
+from minilip.studies.prolip.generality import KINDS, MASKINGS, Captions, boxes, codes_of, discs, hidden, masked, nested
 
 VALUES = {"size": SIZES, "colour": COLOURS, "shape": SHAPES, "place": PLACES, "background": BACKGROUNDS}
 

@@ -10,8 +10,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from benchmarks import kmeans as benchmark
-from minilip import kmeans as method
-from minilip.kmeans import group_means, kmeans
+from minilip.protoclip import clustering as method
+from minilip.protoclip.clustering import group_means, kmeans
 
 
 def seeded(seed=0):

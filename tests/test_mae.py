@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lightly.models import utils as lightly
 
 from minilip.mae import MAE, mae_loss, patchify, random_masking, sincos_positions, unpatchify
-from minilip.train import fit
+from minilip.training import fit
 
 
 def rand(*shape, seed=0, dtype=torch.double):

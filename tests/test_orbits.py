@@ -6,10 +6,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minilip import orbit_study, orbits
 from minilip.data.poses import PosedEmoji
 from minilip.lie import LieOperator
-from minilip.orbits import PoseContrast, PoseContrastWithOperator, closure, learn, neighbours, period, refine, turn
+from minilip.studies.lie import orbits
+from minilip.studies.lie import route as orbit_study
+from minilip.studies.lie.orbits import (
+    PoseContrast,
+    PoseContrastWithOperator,
+    closure,
+    learn,
+    neighbours,
+    period,
+    refine,
+    turn,
+)
 
 
 def planted(frequencies=(1.0, 2.0), still=1):
@@ -126,5 +136,5 @@ def test_zoomed_by_one_is_the_picture_and_by_two_is_larger():
 
 
 def test_stored_entries_belong_to_this_code():
-    """If this fails, the code of the route has changed: `python -m minilip.orbit_study` measures afresh."""
+    """If this fails, the code of the route has changed: `python -m minilip.studies.lie.route` measures afresh."""
     assert len(orbit_study.known()) == len(orbit_study.SEEDS)

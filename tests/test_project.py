@@ -11,8 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-import build
-import sources
+from tools import build, sources
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -128,7 +127,7 @@ def test_every_lesson_is_written_or_planned_and_not_both():
 
 
 def test_every_exercise_is_asked_once_and_known():
-    from minilip import checks
+    from minilip.course import checks
 
     asked = []
     for lesson in COURSE.lessons:

@@ -13,7 +13,8 @@ from scipy.integrate import dblquad, quad
 from torch.distributions import Normal, kl_divergence
 
 from minilip.clip import zero_shot_classifier
-from minilip.encoders import BagOfWords, ConvNet, TextTransformer, ViT
+from minilip.nn import BagOfWords, ConvNet, TextTransformer, ViT
+from minilip.nn.tokenizer import Tokenizer
 from minilip.prolip import (
     ProLIP,
     clip_norm,
@@ -26,8 +27,7 @@ from minilip.prolip import (
     reparametrise,
     vib_loss,
 )
-from minilip.text import Tokenizer
-from minilip.train import fit
+from minilip.training import fit
 
 
 def seeded(seed):

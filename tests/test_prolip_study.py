@@ -13,21 +13,30 @@ import torch.nn.functional as F
 from scipy.stats import rankdata, spearmanr
 from torch import nn
 
-from minilip import prolip_emoji as emoji
-from minilip import prolip_exam as exam
-from minilip import prolip_study as study
-from minilip import stored as store
 from minilip.clip import CLIP, siglip_loss
 from minilip.data.emoji import ARTISTS, UNSEEN_ARTIST, EmojiPairs
 from minilip.data.scenes import Scenes
-from minilip.evaluate import aurc
-from minilip.generality import KINDS, Captions, codes_of
-from minilip.inside import inclusion, inclusion_difference
+from minilip.evaluation import aurc
+from minilip.nn.tokenizer import MASK, PAD, words
 from minilip.prolip import ProLIP, csd
-from minilip.prolip_study import ARMS, PROBABILISTIC, batches, build, graded_batches, start, train, train_graded
-from minilip.text import MASK, PAD, words
-from minilip.train import fit
-from minilip.uncertain import contains
+from minilip.prolip.inclusion import inclusion, inclusion_difference
+from minilip.prolip.uncertainty import contains
+from minilip.studies import store
+from minilip.studies.prolip import emoji
+from minilip.studies.prolip import examination as exam
+from minilip.studies.prolip import scenes as study
+from minilip.studies.prolip.generality import KINDS, Captions, codes_of
+from minilip.studies.prolip.scenes import (
+    ARMS,
+    PROBABILISTIC,
+    batches,
+    build,
+    graded_batches,
+    start,
+    train,
+    train_graded,
+)
+from minilip.training import fit
 
 constant_input = pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 
@@ -1017,7 +1026,7 @@ def numbers(result):
 
 
 def test_stored_entries_belong_to_this_code(captions, monkeypatch, tmp_path):
-    """If this fails, the code of the study has changed: `python -m minilip.prolip_study` measures afresh."""
+    """If this fails, the code of the study has changed: `python -m minilip.studies.prolip.scenes` measures afresh."""
     monkeypatch.setenv("MINILIP_HOME", str(tmp_path))  # what comes with the course is whole by itself
     known = study.known()
     assert list(known) == [*ARMS, "graded"] and {len(results) for results in known.values()} == {len(study.SEEDS)}
@@ -1036,7 +1045,7 @@ def test_stored_entries_belong_to_this_code(captions, monkeypatch, tmp_path):
 
 
 def test_stored_emoji_entries_belong_to_this_code(monkeypatch, tmp_path):
-    """If this fails, the code of the study has changed: `python -m minilip.prolip_emoji` measures afresh."""
+    """If this fails, the code of the study has changed: `python -m minilip.studies.prolip.emoji` measures afresh."""
 
     class Table(EmojiPairs):
         def _pictures(self, artist):

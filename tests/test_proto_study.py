@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
-from minilip import proto_study as study
 from minilip.clip import CLIP
 from minilip.data.emoji import ARTISTS, UNSEEN_ARTIST, EmojiPairs
-from minilip.evaluate import linear_probe
-from minilip.proto_study import ARMS, Apart, Arm, ByLot, Task, batches, build, compare, glance, reach, seeds
+from minilip.evaluation import linear_probe
+from minilip.nn.tokenizer import words
 from minilip.protoclip import ProtoCLIP
-from minilip.text import words
+from minilip.studies.protoclip import emoji as study
+from minilip.studies.protoclip.emoji import ARMS, Apart, Arm, ByLot, Task, batches, build, compare, glance, reach, seeds
 
 
 @pytest.fixture(scope="module")

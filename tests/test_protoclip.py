@@ -10,10 +10,10 @@ from sklearn.metrics import normalized_mutual_info_score
 from torch import nn
 
 from minilip.clip import clip_loss, zero_shot_classifier
-from minilip.encoders import BagOfWords, ConvNet
+from minilip.nn import BagOfWords, ConvNet
+from minilip.nn.tokenizer import Tokenizer
 from minilip.protoclip import Episodes, ProtoCLIP, back_translate, kmeans, prototype_loss, soft_targets
-from minilip.text import Tokenizer
-from minilip.train import fit
+from minilip.training import fit
 
 
 def seeded(seed=0):

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minilip import robustness
 from minilip.data.poses import PosedEmoji
-from minilip.robustness import BASES, CELLS, Learner, Tower, controls, examinations, lessons, pairs
+from minilip.studies.lie import robustness
+from minilip.studies.lie.robustness import BASES, CELLS, Learner, Tower, controls, examinations, lessons, pairs
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_tower_keeps_places_apart():
 
 
 def test_stored_entries_belong_to_this_code():
-    """If this fails, the code of the protocol has changed: `python -m minilip.robustness` measures afresh."""
+    """If this fails, the code of the protocol changed: `python -m minilip.studies.lie.robustness` measures afresh."""
     entries = robustness.known()
     assert len(entries) == len(robustness.SEEDS) * sum(len(controls(base)) for base in BASES)
     for result in entries.values():

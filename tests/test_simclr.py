@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from lightly.loss import NTXentLoss
 from torch import nn
 
-from minilip.encoders import ConvNet
+from minilip.nn import ConvNet
 from minilip.simclr import SimCLR, nt_xent
-from minilip.train import fit
+from minilip.training import fit
 
 
 def vectors(batch, dim, seed=0, length=1.0, dtype=torch.double):

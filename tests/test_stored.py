@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from minilip import stored as store
-from minilip.stored import entries, fingerprint, key, recall, stored
+from minilip.studies import store
+from minilip.studies.store import entries, fingerprint, key, recall, stored
 
 
 @pytest.fixture

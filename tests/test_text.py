@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minilip.text import MASK, PAD, UNK, Tokenizer, fill, words
+from minilip.nn.tokenizer import MASK, PAD, UNK, Tokenizer, fill, words
 
 
 def test_words():

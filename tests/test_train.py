@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from minilip.train import cosine_warmup, fit, optimizer
+from minilip.training import cosine_warmup, fit, optimizer
 
 
 class Line(nn.Module):
@@ -133,7 +133,7 @@ def test_resume_after_sigkill(tmp_path):
         import sys, time
         sys.path.insert(0, {os.path.dirname(__file__)!r})
         from test_train import batches, line
-        from minilip.train import fit
+        from minilip.training import fit
         def slow(generator):
             time.sleep(0.01)
             return batches(generator)
@@ -187,8 +187,8 @@ WORKER = """
 import sys, torch, torch.distributed as dist
 from torch import nn
 from minilip.clip import CLIP
-from minilip.text import Tokenizer
-from minilip.train import fit
+from minilip.nn.tokenizer import Tokenizer
+from minilip.training import fit
 
 class Tower(nn.Module):
     dim = 6

@@ -11,9 +11,9 @@ from scipy.stats import rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 from torch.distributions import MultivariateNormal, Normal
 
-from minilip.inside import inclusion, inclusion_difference
 from minilip.prolip import csd, reparametrise
-from minilip.uncertain import (
+from minilip.prolip.inclusion import inclusion, inclusion_difference
+from minilip.prolip.uncertainty import (
     contains,
     gallery_scores,
     partial_spearman,

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from lightly.loss import VICRegLoss
 from torch import nn
 
-from minilip.encoders import ConvNet
-from minilip.train import fit
+from minilip.nn import ConvNet
+from minilip.training import fit
 from minilip.vicreg import VICReg, vicreg_loss, vicreg_terms
 
 

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from minilip import plot, widgets
+from minilip.course import plot, widgets
 
 PNG = b"\x89PNG"
 
@@ -184,7 +184,7 @@ def test_a_plain_script_prints_a_line(capsys):
 def test_in_a_notebook():
     source = """
 import ipywidgets, matplotlib.pyplot as plt
-from minilip.widgets import panel
+from minilip.course.widgets import panel
 def draw(slope):
     figure, ax = plt.subplots(figsize=(4, 3))
     ax.plot([0, slope])

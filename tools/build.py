@@ -1,9 +1,9 @@
 """Build the notebooks: course/ in; notebooks/, exercises/, solutions/, RESULTS.md and the README's map out.
 
-    python tools/build.py             execute every lesson and every solution
-    python tools/build.py 07          execute lesson 07 (any number of beginnings of names)
-    python tools/build.py --changed   execute the notebooks whose code is not that of the committed ones
-    python tools/build.py --check     execute and write nothing; fail on any difference from what is committed
+    python -m tools.build             execute every lesson and every solution
+    python -m tools.build 07          execute lesson 07 (any number of beginnings of names)
+    python -m tools.build --changed   execute the notebooks whose code is not that of the committed ones
+    python -m tools.build --check     execute and write nothing; fail on any difference from what is committed
 
 Whatever is executed, the prose of all notebooks is refreshed: a notebook whose code did not change keeps its outputs.
 With MINILIP_BUDGET set, run times are not recorded. CONTRIBUTING.md says what a lesson must look like.
@@ -22,8 +22,8 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from execute import device, execute, rounded
-from sources import BuildError, Lesson
+from tools.execute import device, execute, rounded
+from tools.sources import BuildError, Lesson
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("notebooks", "exercises", "solutions")

@@ -13,7 +13,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from PIL import Image
 
-from sources import BuildError, first_line
+from tools.sources import BuildError, first_line
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LARGE_FIGURE = 60_000  # bytes

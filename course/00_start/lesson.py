@@ -20,7 +20,7 @@ device = setup("00_start")
 # %%
 import torch
 
-from minilip import plot
+from minilip.course import plot
 from minilip.data.scenes import Scenes
 
 world = Scenes(size=64)

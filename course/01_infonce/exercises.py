@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Normal
 
-from minilip import plot
+from minilip.course import plot
 from minilip.data.gaussians import Gaussians
 
 generator = torch.Generator(device).manual_seed(0)

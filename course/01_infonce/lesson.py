@@ -30,11 +30,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Categorical, Normal, kl_divergence
 
-from minilip import plot
+from minilip.course import plot
 from minilip.data.gaussians import Gaussians
 from minilip.infonce import info_nce, info_nce_negatives, info_nce_tiled, mi_lower_bound
-from minilip.train import fit
-from minilip.widgets import panel
+from minilip.training import fit
+from minilip.course.widgets import panel
 
 SEEDS = range(budget(cpu=3, quick=1))
 generator = torch.Generator(device).manual_seed(1)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minilip import plot
+from minilip.course import plot
 from minilip.infonce import info_nce
 from minilip.lie import LieOperator, lie_loss
 

@@ -30,12 +30,16 @@ import torch.nn.functional as F
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
-from minilip import lie, orbit_study, orbits, plot, robustness
+from minilip import lie
+from minilip.studies.lie import route as orbit_study
+from minilip.studies.lie import orbits
+from minilip.course import plot
+from minilip.studies.lie import robustness
 from minilip.data.poses import PosedEmoji
-from minilip.evaluate import interval
+from minilip.evaluation import interval
 from minilip.lie import LieOperator, exp_action, lie_loss, orbit, search, spectrum
-from minilip.train import fit
-from minilip.widgets import panel
+from minilip.training import fit
+from minilip.course.widgets import panel
 
 # %% [markdown]
 # ## 1. A question
@@ -410,7 +414,7 @@ for seed in range(budget(cpu=3, quick=1)):
 #
 # Everything is read in three ways: a linear probe, the nearest neighbour (1-NN), and fine-tuning.
 #
-# Training all of it takes about two hours on one core. Here we train one entry, VICReg with the operator, and watch the doors; the table comes from `python -m minilip.robustness`, which runs the code of this course and keeps its results under a digest of that code.
+# Training all of it takes about two hours on one core. Here we train one entry, VICReg with the operator, and watch the doors; the table comes from `python -m minilip.studies.lie.robustness`, which runs the code of this course and keeps its results under a digest of that code.
 
 # %%
 show(robustness.Learner.loss)
@@ -786,7 +790,7 @@ panel(
 # %% [markdown]
 # ### Back to the question
 #
-# Keep one picture of each thing, and one rule for turning: put the *orbit* of every typical-only feature into the album. From now on the numbers are those of three seeds, from `python -m minilip.orbit_study`; the same code, once for each seed. Controls again: the orbit of a rotation with the same frequencies in the wrong planes, and the ridge maps, which know the angles.
+# Keep one picture of each thing, and one rule for turning: put the *orbit* of every typical-only feature into the album. From now on the numbers are those of three seeds, from `python -m minilip.studies.lie.route`; the same code, once for each seed. Controls again: the orbit of a rotation with the same frequencies in the wrong planes, and the ridge maps, which know the angles.
 
 # %%
 studies = orbit_study.known()

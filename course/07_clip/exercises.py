@@ -15,13 +15,13 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from minilip import plot
+from minilip.course import plot
 from minilip.clip import CLIP, zero_shot_classifier
 from minilip.data.scenes import COLOURS, Scenes
-from minilip.encoders import BagOfWords, ConvNet
-from minilip.evaluate import accuracy, encode
-from minilip.text import Tokenizer
-from minilip.train import fit
+from minilip.nn import BagOfWords, ConvNet
+from minilip.evaluation import accuracy, encode
+from minilip.nn.tokenizer import Tokenizer
+from minilip.training import fit
 
 world = Scenes(size=32)
 tokenizer = Tokenizer(world.caption(world.sample(3000, torch.Generator().manual_seed(0))))

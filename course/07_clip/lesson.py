@@ -27,16 +27,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from minilip import plot
-from minilip.augment import move, recolour
+from minilip.course import plot
+from minilip.nn.augment import move, recolour
 from minilip.clip import CLIP, clip_loss, zero_shot_classifier
 from minilip.data.emoji import ARTISTS, SEEN_ARTISTS, UNSEEN_ARTIST, EmojiPairs
 from minilip.data.scenes import COLOURS, SHAPES, SIZES, Scenes
-from minilip.encoders import BagOfWords, ConvNet, ResNet, TextTransformer, ViT
-from minilip.evaluate import accuracy, encode, few_shot, interval, linear_probe, parameters, ranks, retrieval
-from minilip.text import Tokenizer
-from minilip.train import fit
-from minilip.widgets import panel
+from minilip.nn import BagOfWords, ConvNet, ResNet, TextTransformer, ViT
+from minilip.evaluation import accuracy, encode, few_shot, interval, linear_probe, parameters, ranks, retrieval
+from minilip.nn.tokenizer import Tokenizer
+from minilip.training import fit
+from minilip.course.widgets import panel
 
 SEEDS = range(budget(cpu=3, quick=1))
 

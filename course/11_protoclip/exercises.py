@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 from torch import nn
 
-from minilip import plot
-from minilip.evaluate import retrieval
+from minilip.course import plot
+from minilip.evaluation import retrieval
 from minilip.protoclip import Episodes, ProtoCLIP, kmeans
-from minilip.train import fit
+from minilip.training import fit
 
 # %% [markdown]
 # ## 11.1 One step of k-means

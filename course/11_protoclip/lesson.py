@@ -29,16 +29,17 @@ import torch.nn.functional as F
 from IPython.display import Markdown, display
 from torch.utils.flop_counter import FlopCounterMode
 
-from minilip import plot, proto_study
-from minilip.anchors import CHANCE, MODES, classes, purity, simulate
+from minilip.course import plot
+from minilip.studies.protoclip import emoji as proto_study
+from minilip.studies.protoclip.anchors import CHANCE, MODES, classes, purity, simulate
 from minilip.clip import clip_loss
 from minilip.data.emoji import EmojiPairs
-from minilip.encoders import BagOfWords, ConvNet
-from minilip.kmeans import kmeans
-from minilip.proto_study import compare, reach
+from minilip.nn import BagOfWords, ConvNet
+from minilip.protoclip.clustering import kmeans
+from minilip.studies.protoclip.emoji import compare, reach
 from minilip.protoclip import Episodes, ProtoCLIP, back_translate, prototype_loss, soft_targets
-from minilip.text import Tokenizer
-from minilip.widgets import panel
+from minilip.nn.tokenizer import Tokenizer
+from minilip.course.widgets import panel
 
 # %% [markdown]
 # ## 1. A question
@@ -885,7 +886,7 @@ figure = plot.images(F.avg_pool2d(torch.stack(shown).float() / 255, 2), words, c
 #
 # ## 8. Grouping on purpose, over many seeds
 #
-# From here on we read measurements made by the same functions with five seeds and both splits (`python -m minilip.proto_study` repeats them, in about an hour on one core; untrained towers, pixels, groups by lot and longer training on the split by lot only). Weight 1 is the published one. Weight 4 is there to make effects visible; validation concepts did not prefer either. The number of groups, 48, is about half the number of subgroups. Every arm sees the same number of pairs, and arms of one seed start with the same towers, so that we can compare *pairs of runs*: the mean of the differences, with its 95 % interval by Student's $t$. Bold is an interval that leaves out 0. (Among so many cells a few are bold by chance. Trust what both splits say.)
+# From here on we read measurements made by the same functions with five seeds and both splits (`python -m minilip.studies.protoclip.emoji` repeats them, in about an hour on one core; untrained towers, pixels, groups by lot and longer training on the split by lot only). Weight 1 is the published one. Weight 4 is there to make effects visible; validation concepts did not prefer either. The number of groups, 48, is about half the number of subgroups. Every arm sees the same number of pairs, and arms of one seed start with the same towers, so that we can compare *pairs of runs*: the mean of the differences, with its 95 % interval by Student's $t$. Bold is an interval that leaves out 0. (Among so many cells a few are bold by chance. Trust what both splits say.)
 
 # %%
 study = proto_study.known()

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import nn
 
-from minilip import plot
+from minilip.course import plot
 from minilip.prolip import inclusion_difference, inclusion_loss
 
 # %% [markdown]

@@ -32,12 +32,16 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch.distributions import Normal, kl_divergence
 
-from minilip import plot, prolip, prolip_emoji, prolip_exam, prolip_study
+from minilip.course import plot
+from minilip import prolip
+from minilip.studies.prolip import emoji as prolip_emoji
+from minilip.studies.prolip import examination as prolip_exam
+from minilip.studies.prolip import scenes as prolip_study
 from minilip.clip import CLIP, siglip_loss, zero_shot_classifier
 from minilip.data.scenes import ATTRIBUTES, BACKGROUNDS, COLOURS, DETAILS, PLACES, SHAPES, SIZES, Scenes
-from minilip.encoders import BagOfWords, ConvNet, TextTransformer, ViT
-from minilip.evaluate import aurc
-from minilip.generality import Captions, codes_of, masked, nested
+from minilip.nn import BagOfWords, ConvNet, TextTransformer, ViT
+from minilip.evaluation import aurc
+from minilip.studies.prolip.generality import Captions, codes_of, masked, nested
 from minilip.infonce import info_nce
 from minilip.prolip import (
     ProLIP,
@@ -51,11 +55,11 @@ from minilip.prolip import (
     reparametrise,
     vib_loss,
 )
-from minilip.prolip_exam import gaussians, spoilt
-from minilip.text import Tokenizer, words
-from minilip.train import fit
-from minilip.uncertain import gallery_scores, partial_spearman, prompt_weights, traverse, uncertainty
-from minilip.widgets import panel
+from minilip.studies.prolip.examination import gaussians, spoilt
+from minilip.nn.tokenizer import Tokenizer, words
+from minilip.training import fit
+from minilip.prolip.uncertainty import gallery_scores, partial_spearman, prompt_weights, traverse, uncertainty
+from minilip.course.widgets import panel
 
 
 def randn(*shape, seed=0):
@@ -1149,7 +1153,7 @@ show(partial_spearman)
 # %% [markdown]
 # ### 7.1 What the masking decides, over three seeds
 #
-# The run above is short. From here on we read measurements of longer runs (900 steps, three seeds), made by the very same functions: `python -m minilip.prolip_study` repeats them, in about an hour on two cores. Six models see the same number of pairs: CLIP, SigLIP (which is ProLIP without variances), and ProLIP four times: masked by attributes, by deleted words, by mask tokens as released, and without inclusion.
+# The run above is short. From here on we read measurements of longer runs (900 steps, three seeds), made by the very same functions: `python -m minilip.studies.prolip.scenes` repeats them, in about an hour on two cores. Six models see the same number of pairs: CLIP, SigLIP (which is ProLIP without variances), and ProLIP four times: masked by attributes, by deleted words, by mask tokens as released, and without inclusion.
 
 # %%
 study = prolip_study.known()

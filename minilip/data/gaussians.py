@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from .. import _check
+from minilip import _check
 
 
 class Gaussians:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from .. import _check
+from minilip import _check
 
 SHAPES = ("circle", "square", "triangle")
 SIZES = ("small", "large")

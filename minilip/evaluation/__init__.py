@@ -1,0 +1,21 @@
+"""What a representation is worth: retrieval, zero-shot, probes, selective prediction, and how sure we are."""
+
+from minilip.evaluation.encoding import encode, parameters
+from minilip.evaluation.probes import few_shot, knn, linear_probe
+from minilip.evaluation.retrieval import accuracy, ranks, retrieval
+from minilip.evaluation.selective import aurc, risk_coverage
+from minilip.evaluation.statistics import interval
+
+__all__ = [
+    "accuracy",
+    "aurc",
+    "encode",
+    "few_shot",
+    "interval",
+    "knn",
+    "linear_probe",
+    "parameters",
+    "ranks",
+    "retrieval",
+    "risk_coverage",
+]

@@ -1,0 +1,265 @@
+"""What the route of `orbits` reaches, and what its controls reach, seed by seed.
+
+`python -m minilip.studies.lie.route` measures every seed that `measured/orbits.jsonl` lacks.
+
+Letters as in `orbits`. Source: ours; lesson 06.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minilip.data.poses import PosedEmoji
+from minilip.evaluation import encode
+from minilip.lie import LieOperator, search, spectrum
+from minilip.nn.augment import move, recolour
+from minilip.studies.lie import orbits
+from minilip.studies.lie.orbits import (
+    PoseContrast,
+    PoseContrastWithOperator,
+    closure,
+    learn,
+    neighbours,
+    period,
+    refine,
+    standardise,
+    turn,
+)
+from minilip.studies.lie.robustness import SEEDS, embed, examinations, lessons, turns
+from minilip.studies.lie.robustness import pairs as pose_pairs
+from minilip.studies.store import SHIPPED, fingerprint, recall, stored
+from minilip.training import fit
+
+STEPS, TOGETHER, GENERATOR, GENERATORS, REFINE = 350, 500, 1000, 1500, 200
+POINTS = (2, 4, 8, 16, 24, 48)
+SIZES = tuple(1.18**k for k in range(-2, 3))  # of a drawing; at 1.41 it would touch the frame
+
+
+def frequencies(operator: LieOperator, z: Tensor, turned: float) -> list[float]:
+    """Turns of the feature in one turn of the picture, for the planes that turn, by falling energy. (B, D)"""
+    values, _ = spectrum(operator, z)
+    found = values.imag * turned / (2 * math.pi)
+    return [round(float(f), 3) for f in found if f > 0.3][:8]
+
+
+def angles_read(operator: LieOperator, u: Tensor, turned: float) -> dict[str, float]:
+    """How well t follows the angle between poses up to a quarter turn apart, by the reader and by search. (U, T, D)"""
+    z, z_g, k = orbits.pairs(u, 2000, orbits.WIDEST[:1], torch.Generator().manual_seed(3))
+    angle = k[:, 0] * 360 / u.shape[1]
+    with torch.no_grad():
+        read = operator.infer(z, z_g)[:, 0]
+    # The pairs are known to lie within a quarter turn; a little more leaves room at its ends.
+    found = search(operator, z, z_g, turned * torch.linspace(-0.3, 0.3, 61)[:, None])[:, 0]
+    r = float(torch.corrcoef(torch.stack([found, angle]))[0, 1])
+    off = (found / turned * 360 * (1 if r > 0 else -1) - angle).abs()
+    by_reader = float(torch.corrcoef(torch.stack([read, angle]))[0, 1].abs())
+    return {"r by reader": by_reader, "r by search": abs(r), "median error": float(off.median())}
+
+
+def nearest(z: Tensor, data: PosedEmoji, path: Tensor | None = None) -> dict[str, float]:
+    """1-NN by cosine in the three cells, and "known, new pose" also by instance and by concept.
+
+    Args:
+        z: (N, T, D) features.
+        path: (K, D, D) matrices; every feature of a typical-only drawing is learned at all K points of its path.
+    """
+    rows, poses = lessons(data)
+    many = data.varied[rows]
+    x, y = z[rows[many], poses[many]], data.concept[rows[many]]
+    few, pose = (data.typical[:, None] & data.upright).nonzero().T
+    extra, labels = z[few, pose][:, None], data.concept[few]  # (P, 1, D), (P,)
+    if path is not None:
+        extra = torch.einsum("kij,pj->pki", path, extra[:, 0])  # (P, K, D)
+    x = F.normalize(torch.cat([x, extra.flatten(0, 1)]), dim=1)
+    y = torch.cat([y, labels.repeat_interleave(extra.shape[1])])
+    out: dict[str, float] = {}
+    for cell, (row, p) in examinations(data).items():
+        query = F.normalize(z[row, p], dim=1)
+        named = torch.cat([y[(part @ x.T).argmax(dim=1)] for part in query.split(1024)])
+        hit = (named == data.concept[row]).double()
+        out[cell] = float(hit.mean())
+        if cell.startswith("known"):
+            out[f"{cell}, by instance"] = float(hit[data.mixed[row]].mean())
+            out[f"{cell}, by concept"] = float(hit[~data.mixed[row]].mean())
+    return out
+
+
+def linear(z: Tensor, data: PosedEmoji) -> dict[str, Any]:
+    """Does turning the picture act linearly on its feature? Ridge maps fitted on varied, tested on unknown drawings."""
+    maps, u, t = turns(z, data), z[data.unknown], z.shape[1]
+    k = t // 8  # 45 degrees
+    away = u.roll(-k, dims=1)
+    values = torch.linalg.eigvals(maps[1])  # of one step of the turntable
+    lively = values[values.abs() > 0.9]
+    found = sorted((lively.angle().abs() * t / (2 * math.pi)).tolist(), reverse=True)
+    return {
+        "gap with map": float((u @ maps[k].T - away).square().mean()),
+        "gap without": float((u - away).square().mean()),
+        "frequencies": [round(f, 3) for f in found[::2] if f > 0.3],  # they come in pairs
+        "nearest": nearest(z, data, maps),
+    }
+
+
+def zoomed(images: Tensor, size: Tensor) -> Tensor:
+    """Each drawing at its own size, about the centre, on white. (B, 3, S, S), (B,) -> (B, 3, S, S)"""
+    theta = torch.zeros(len(images), 2, 3, device=images.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / size
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images - 1, grid, align_corners=False) + 1
+
+
+def two_generators(seed: int, steps: int, split: str = "test") -> dict[str, Any]:
+    """Rotation and scale at once: an encoder that keeps both, two generators, and whether they are those two."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = PosedEmoji(split, seed=seed)
+    draw = pose_pairs(data, 128, device)
+
+    def sized(generator: torch.Generator) -> tuple[Tensor, ...]:
+        spread = 2 * math.log(SIZES[-1])
+        a, b = (torch.exp(spread * (torch.rand(128, generator=generator, device=device) - 0.5)) for _ in range(2))
+        x, _, posed, angle = draw(generator)
+        first, other = zoomed(x, a), zoomed(posed, b)
+        views = (move(y, generator, 0, (0.99, 1.01), 0.04, flip=False) for y in (first, first, other))
+        return (*(recolour(y, generator, 0.1) for y in views), angle)
+
+    torch.manual_seed(seed)
+    model = PoseContrast().to(device)
+    fit(model, sized, steps, weight_decay=0.0, seed=seed, label=f"rotation and scale, {seed}")
+
+    def sees(size: float) -> Tensor:
+        def feature(x: Tensor) -> Tensor:
+            return model(zoomed(x.to(device).float() / 255, torch.full((len(x),), size, device=device))).cpu()
+
+        return encode(feature, data.images.flatten(0, 1)).unflatten(0, data.images.shape[:2])  # (N, T, D)
+
+    z = torch.stack([sees(size) for size in SIZES], dim=2)  # (N, T, S, D)
+    z = standardise(z, data)
+    v, u = z[data.varied], z[data.unknown]
+    operator = learn(v, 2, seed, GENERATORS)
+    with torch.no_grad():
+        a, b, _ = orbits.pairs(v, 1024, orbits.WIDEST, torch.Generator().manual_seed(4))
+        t = operator.infer(a, b)  # (1024, 2)
+        axes = torch.linalg.svd(t, full_matrices=False)[2]  # (2, 2)
+        reach = 1.2 * (t @ axes.T).abs().quantile(0.97, dim=0)  # (2,)
+        times = torch.cartesian_prod(torch.linspace(-1, 1, 25), torch.linspace(-1, 1, 11)) * reach @ axes  # (275, 2)
+    refine(operator, v, times, seed, REFINE // 2)
+    a, b, apart = orbits.pairs(u, 2000, orbits.WIDEST, torch.Generator().manual_seed(5))
+    truth = apart.double() * torch.tensor([2 * math.pi / z.shape[1], math.log(1.18)])  # (2000, 2)
+    t = search(operator, a, b, times).double()
+    design = torch.cat([t, torch.ones(len(t), 1)], dim=1)
+    weights = torch.linalg.lstsq(design, truth).solution  # (3, 2)
+    explained = 1 - (truth - design @ weights).square().sum(0) / (truth - truth.mean(0)).square().sum(0)
+    first, second = operator.basis.detach()
+    bracket = first @ second - second @ first
+    x = u.flatten(0, 2)[::37]
+    size = (x @ (first @ second).T).square().mean()
+    return {
+        "gap with operator": float((operator(a, t.float()).detach() - b).square().mean()),
+        "gap without": float((a - b).square().mean()),
+        "R2 of angle": float(explained[0]),
+        "R2 of log size": float(explained[1]),
+        "commutator": float(((x @ bracket.T).square().mean() / size).sqrt()),
+    }
+
+
+def route(operator: LieOperator, z: Tensor, data: PosedEmoji, seed: int, refined: bool) -> dict[str, Any]:
+    """Find the period of a generator, refine it where asked, and examine it."""
+    v, u = z[data.varied], z[data.unknown]
+    turned = period(operator, v)
+    if refined:
+        refine(operator, v, turned * torch.linspace(-0.5, 0.5, 49)[:, None], seed, REFINE)
+        turned = period(operator, v)
+    x = v.flatten(0, 1)
+    path = operator.group(turn(turned, 16)).detach()  # (16, D, D)
+    generator = torch.Generator().manual_seed(seed)
+    planes = torch.linalg.qr(torch.randn(z.shape[2], z.shape[2], generator=generator))[0]  # (D, D)
+    return {
+        "frequencies": frequencies(operator, x, turned),
+        **angles_read(operator, u, turned),
+        "closure": float(closure(operator, x[:512], torch.tensor([[turned]]))[0]),
+        "farthest": float(closure(operator, x[:512], turn(turned, 64)).max()),
+        "orbit": {str(k): nearest(z, data, operator.group(turn(turned, k)).detach()) for k in POINTS}
+        if refined
+        else {"16": nearest(z, data, path)},
+        "orbit in other planes": nearest(z, data, planes @ path @ planes.T),
+    }
+
+
+def measure(seed: int, steps: int, together: int, split: str = "test") -> dict[str, Any]:
+    """What the lesson says of the route with one seed: in two stages, its controls, in one stage."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = PosedEmoji(split, seed=seed)
+    torch.manual_seed(seed)
+    model = PoseContrast().to(device)
+    history = fit(model, pose_pairs(data, 128, device), steps, weight_decay=0.0, seed=seed, label=f"pose kept, {seed}")
+    z = embed(model.tower, data)
+    share = float((z - z.mean(1, keepdim=True)).square().mean() / (z - z.mean((0, 1))).square().mean())
+    z = standardise(z, data)
+    v = z[data.varied]
+    operator = learn(v, seed=seed, steps=GENERATOR)
+    before = route(copy.deepcopy(operator), z, data, seed, refined=False)
+    informed = learn(v, seed=seed, steps=GENERATOR, angles=True)
+    known = informed.group(turn(2 * math.pi, 16)).detach()
+    out = {
+        "pose share": share,
+        "plain": nearest(z, data),
+        "linear": linear(z, data),
+        "learned": before,
+        "refined": route(operator, z, data, seed, refined=True),
+        "true angle": {
+            "frequencies": frequencies(informed, v.flatten(0, 1), 2 * math.pi),
+            "16": nearest(z, data, known),
+        },
+        "seconds": round(history.seconds[-1], 1),
+    }
+    torch.manual_seed(seed)
+    joint = PoseContrastWithOperator().to(device)
+    batches = neighbours(data, 128, together, device)
+    history = fit(joint, batches, together, weight_decay=0.0, seed=seed, label=f"together, {seed}")
+    z = embed(joint.tower, data)  # as the operator saw it
+    joint.operator.cpu()
+    out["together"] = {
+        "plain": nearest(z, data),
+        "learned": route(copy.deepcopy(joint.operator), z, data, seed, refined=False),
+        "refined": route(joint.operator, z, data, seed, refined=True),
+        "gaps": [history.metrics[name][-1] for name in ("gap with operator", "gap without")],
+    }
+    return out
+
+
+LEARNING = fingerprint(PoseContrast, orbits.pairs, learn, refine, orbits.WIDEST)
+CODE = fingerprint(
+    *(LEARNING, PoseContrastWithOperator, neighbours, closure, period, turn),
+    *(frequencies, angles_read, nearest, linear, route, measure, GENERATOR, REFINE, POINTS),
+)
+CODE_TWO = fingerprint(LEARNING, zoomed, two_generators, GENERATORS, REFINE, SIZES)
+
+
+def settings(seed: int, two: bool = False) -> dict[str, int]:
+    return {"seed": seed, "steps": STEPS} | ({} if two else {"together": TOGETHER})
+
+
+def known() -> list[dict[str, Any]]:
+    """What has been measured with this code, for each seed: a result of `measure`, and "rotation and scale".
+
+    Raises:
+        LookupError: entries are missing, as they are after a change of the code.
+    """
+    one = recall("orbits", [settings(seed) for seed in SEEDS], CODE, __name__)
+    two = recall("rotation-and-scale", [settings(seed, two=True) for seed in SEEDS], CODE_TWO, __name__)
+    return [{**a, "rotation and scale": b} for a, b in zip(one, two, strict=True)]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    for seed in parser.parse_args().seeds:
+        stored("orbits", settings(seed), CODE, measure, SHIPPED)
+        stored("rotation-and-scale", settings(seed, two=True), CODE_TWO, two_generators, SHIPPED)

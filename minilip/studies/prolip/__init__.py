@@ -1,0 +1,1 @@
+"""Lesson 12: captions and pictures of known ambiguity."""

@@ -1,0 +1,1 @@
+"""Lesson 11: groups on a line, prototypes on emoji."""
