@@ -146,6 +146,17 @@ def refused(root: Path) -> str:
 # --- What a build leaves ---------------------------------------------------------------------------------------------
 
 
+def test_a_lesson_in_two_sittings(course):
+    add(
+        course,
+        "03b_more",
+        lesson=LESSON.replace("03 ·", "03b ·"),
+        exercises=EXERCISES.replace("Exercise 3.", "Exercise 3b.").replace("03 ·", "03b ·"),
+    )
+    lessons = build.Course(course).lessons
+    assert [lesson.number for lesson in lessons] == ["00", "03", "03b"] and len(lessons[2].minutes) == 3
+
+
 def test_build_agrees_with_itself(built):
     assert build.differences(built) == []
     before = files(built)
@@ -214,7 +225,7 @@ def test_maps_in_readme_and_start_page(once):
 
 def test_results_come_from_the_claims(once):
     results = (once / "RESULTS.md").read_text("utf-8")
-    assert "1 claims: 1 hold, 0 do not, 0 not judged." in results
+    assert "1 claims: 1 hold, 0 do not, 0 are not testable here, 0 not judged." in results
     assert "| \\|x\\| is 1 | eq. 1 | 1.0 | yes | 3 seeds |" in results
 
 

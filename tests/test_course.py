@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from minilip import course
-from minilip.course import CLAIMS, budget, claim, quick, same, setup, show
+from minilip.course import CLAIMS, UNTESTABLE, budget, claim, quick, same, setup, show
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,8 @@ def environment(monkeypatch, tmp_path):
 
 
 def test_the_names_a_lesson_relies_on():
-    assert course.__all__ == ["budget", "check", "claim", "hint", "progress", "quick", "same", "setup", "show"]
+    names = ["UNTESTABLE", "budget", "check", "claim", "hint", "progress", "quick", "same", "setup", "show"]
+    assert course.__all__ == names
 
 
 # ---- setup -----------------------------------------------------------------------------------------------------------
@@ -162,7 +163,8 @@ def test_claims_are_one_display_that_grows(displays, capsys):
     claim(**row("widens", holds=np.bool_(False)))
     claim(**row("stays", holds=torch.tensor(True)))
     claim(**row("unknown", holds=None))
-    assert [update for *_, update in displays] == [False, True, True, True]
+    claim(**row("beyond", holds=UNTESTABLE))
+    assert [update for *_, update in displays] == [False, True, True, True, True]
     assert {name for _, name, _ in displays} == {"claims-07_clip"}
     last = displays[-1][0]
     data = json.loads(json.dumps(last[CLAIMS]))
@@ -172,10 +174,14 @@ def test_claims_are_one_display_that_grows(displays, capsys):
         ("widens", False),
         ("stays", True),
         ("unknown", None),
+        ("beyond", UNTESTABLE),
     ]
     table = last["text/markdown"].splitlines()
-    assert len(table) == 6 and "a \\| b" in table[2] and {line.count(" | ") for line in table} == {4}
-    assert [line.split("**")[1] for line in table[2:]] == ["holds", "does not hold", "holds", "not judged"]
+    assert len(table) == 7 and "a \\| b" in table[2] and {line.count(" | ") for line in table} == {4}
+    verdicts = ["holds", "does not hold", "holds", "not judged", "not testable here"]
+    assert [line.split("**")[1] for line in table[2:]] == verdicts
+    with pytest.raises(ValueError, match="holds: expected one of not testable here"):
+        claim(**row(holds="holds"))
     assert len(displays[0][0][CLAIMS]["rows"]) == 1  # earlier bundles are not rewritten
 
 

@@ -14,7 +14,7 @@ TAGS = {"nbval-skip", "nbval-check-output", "raises-exception", "hide-input"}
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 MARKER = re.compile(r"(\s*)#+\s*(?:begin|end)\s+solution\b", re.I)  # and its misspellings
 HEADER = re.compile(
-    r"# Exercise (\d+\.\d+) · (implement|prove|predict|break|explore) · (\d+) min · difficulty [1-5] of 5"
+    r"# Exercise (\d+[a-z]?\.\d+) · (implement|prove|predict|break|explore) · (\d+) min · difficulty [1-5] of 5"
 )
 LIKE = "'# Exercise 7.3 · implement · 10 min · difficulty 2 of 5'"
 
@@ -101,8 +101,8 @@ def exercise_minutes(lesson: str, cells: list[NotebookNode], stubs: list[Noteboo
     minutes = []
     for number, (start, end) in enumerate(zip(starts, ends, strict=True), 1):
         where, header = cells[start].where, HEADER.fullmatch(first_line(cells[start]))
-        if not header or header[1] != f"{int(lesson[:2])}.{number}":
-            raise BuildError(f"{where}: expected exercise {int(lesson[:2])}.{number} with a header like {LIKE}")
+        if not header or header[1] != f"{lesson}.{number}":
+            raise BuildError(f"{where}: expected exercise {lesson}.{number} with a header like {LIKE}")
         text = "\n".join(code(stubs[start:end]))
         checks = set(re.findall(r'^[^#\n]*\bcheck\(\s*"([^"]+)"', text, re.M))
         hints = set(re.findall(r'^# *hint\("([^"]+)"\)', text, re.M))
@@ -126,6 +126,7 @@ class Lesson:
 
     def __init__(self, folder: Path):
         self.name = folder.name
+        self.number = folder.name.partition("_")[0]  # "07"; a lesson in several sittings is "12", "12b", ...
         self.cells = read(folder / "lesson.py")
         self.title = self.heading(self.cells)
         self.derive, self.train = self.fact("You derive"), self.fact("You train")
@@ -133,10 +134,10 @@ class Lesson:
         self.stubs = [strip_solutions(cell) for cell in self.solutions]
         if self.solutions:
             self.heading(self.solutions)
-        self.minutes = exercise_minutes(self.name, self.solutions, self.stubs)
+        self.minutes = exercise_minutes(self.number.lstrip("0"), self.solutions, self.stubs)
 
     def heading(self, cells: list[NotebookNode]) -> str:
-        start = f"# {self.name[:2]} · "
+        start = f"# {self.number} · "
         if not cells or cells[0].cell_type != "markdown" or not cells[0].source.startswith(start):
             raise BuildError(
                 f"course/{self.name}: its files must begin with a markdown cell that starts with '{start}Title'"

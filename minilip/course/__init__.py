@@ -17,10 +17,11 @@ from minilip.course import checks, plot
 from minilip.course.checks import _compare as compare
 from minilip.data import home
 
-__all__ = ["budget", "check", "claim", "hint", "progress", "quick", "same", "setup", "show"]
+__all__ = ["UNTESTABLE", "budget", "check", "claim", "hint", "progress", "quick", "same", "setup", "show"]
 
 T = TypeVar("T")
 CLAIMS = "application/vnd.minilip.claims+json"
+UNTESTABLE = "not testable here"  # a verdict of its own: neither "does not hold" nor "not judged"
 
 _claims: dict[str, Any] = {"lesson": "", "rows": {}}
 _session: dict[str, dict] = {}  # progress that is not kept on disk
@@ -133,13 +134,17 @@ def claim(id: str, says: str, source: str, measured: str, holds: Any, note: str 
         id: short and unique in the lesson, "temperature-sharpens".
         says: what the paper says; source: where it says so ("CLIP, table 3").
         measured: what this lesson measures, with its spread and unit.
-        holds: whether the measurement bears the claim out, computed from it; not judged in a quick run.
+        holds: whether the measurement bears the claim out, computed from it; not judged in a quick run. UNTESTABLE
+            where this bed could not have shown it either way: the note says why.
         note: what is smaller here than in the paper.
     """
-    judged = None if quick() or holds is None else bool(holds)
+    untestable = isinstance(holds, str)
+    if untestable:
+        _check.choice("holds", holds, (UNTESTABLE,))
+    judged = holds if untestable else None if quick() or holds is None else bool(holds)
     rows: dict[str, dict] = _claims["rows"]
     rows[id] = dict(id=id, says=says, source=source, measured=measured, holds=judged, note=note)
-    words = {True: "holds", False: "does not hold", None: "not judged"}
+    words = {True: "holds", False: "does not hold", UNTESTABLE: UNTESTABLE, None: "not judged"}
     table = [("The paper says", "Source", "We measure", "Verdict", "Note"), ("---",) * 5]
     table += [(r["says"], r["source"], r["measured"], f"**{words[r['holds']]}**", r["note"]) for r in rows.values()]
     markdown = ("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in table)
