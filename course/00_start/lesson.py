@@ -64,6 +64,19 @@ figure = plot.images(world.render(shown), under, columns=8)
 # 3. **Stuck?** Remove the `#` before `hint(...)` and run the cell: a nudge first, then more. `solutions/` has one way to do it.
 # 4. **How far am I?** `progress()` lists every exercise. It remembers what you solved after you close the notebook.
 #
+# ## What the course is built from
+#
+# Beside the papers, which each lesson names, four documents. The lessons teach all that they contain, and say where one of them slipped.
+#
+# | called | what it is | lessons |
+# | --- | --- | --- |
+# | *the slides* | Diane Bouchacourt's lecture at a summer school on probabilistic AI, "Representation learning with SSL models (with a probabilistic view)" | 01 to 07, 09, 10 |
+# | *the report* | Taehun Kim's summary of two papers, "CLIP and Linearly Mapping pre-report" (Pusan National University) | 07, 08 |
+# | *the ProtoCLIP page* | abstract, short summary and figures of Chen et al. 2022 | 11 |
+# | *the summary* | a short text on ProLIP written by a language model, which explains some parts otherwise than the paper does | 12 |
+#
+# *The sources* means these four, or those of them that a lesson is about.
+#
 # ## The map
 #
 # <!-- map -->
