@@ -650,7 +650,9 @@ right.set(xlabel="invertible layers", ylabel="linear probe of the latents, R²",
 plt.show()
 
 # %% [markdown]
-# All nine representations hold the same information: that is a theorem, and no measurement of ours. On the right, a linear reader finds all of the latents in the first and about half of them in the last. On the left, what critics trained on three of the nine can certify: a little less where more has to be undone, and far less different than the probes. So the *amount* of information cannot be what makes a representation good. What counts is how it is laid out.
+# All nine representations hold the same information, the dashed line: that is a theorem, and no measurement of ours. On the right, a linear reader finds all of the latents in the first and about half of them in the last. So the *amount* of information cannot be what makes a representation good. What counts is how it is laid out.
+#
+# The crosses on the left are a warning beside it. Critics of one size and one length of training certify less and less of those 3 nats, the more has to be undone. What a trained bound measures is how much *this critic* could use, and that too depends on the layout.
 #
 # **The second doubt.** Then what lays it out well? We train encoders on the scrambled pairs (five layers), and change the critic that stands on top:
 # - *distance*: $s = -\lVert z - z'\rVert^2$, nothing to learn. It is trained with 32 or with only 4 candidates;
