@@ -22,6 +22,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from minilip._files import write
 from tools.execute import device, execute, rounded
 from tools.sources import BuildError, Lesson
 
@@ -41,14 +42,6 @@ def load(path: Path) -> str:
 
 def load_notebook(path: Path) -> NotebookNode | None:
     return nbformat.read(path, as_version=4) if path.exists() else None
-
-
-def write(path: Path, text: str) -> None:
-    """All of it or nothing, whenever the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    partial.write_bytes(text.encode())
-    os.replace(partial, path)
 
 
 def write_notebook(path: Path, notebook: NotebookNode) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import resvg_py
@@ -30,9 +30,10 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from minilip import _check
+from minilip._files import replacing
 from minilip.data import home
 from minilip.data.concepts import ARTWORK, SPLITS, WORDS, read_concepts, read_credit, read_vectors, split_of
-from minilip.data.fetch import MissingData, fetch, replacing
+from minilip.data.fetch import MissingData, fetch
 
 ARTISTS = tuple(ARTWORK)
 UNSEEN_ARTIST = "openmoji"  # kept out of training wherever a lesson asks for an unseen style
@@ -225,8 +226,9 @@ def cached(
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             print(f"{cache} is damaged ({error}): making it again")
     found = make()
+    array: dict[str, Any] = {name: found}  # a plain keyword to NumPy, whose own keywords have other types
     with replacing(cache) as part, part.open("wb") as out:
-        np.savez_compressed(out, **{name: found})  # type: ignore[arg-type]
+        np.savez_compressed(out, **array)
     return found
 
 

