@@ -3,16 +3,16 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def fail(name: str, expected: str, came: object) -> None:
+def fail(name: str, expected: str, came: object) -> NoReturn:
     raise ValueError(f"{name}: expected {expected}, got {came}")
 
 
@@ -71,17 +71,34 @@ def choice(name: str, value: object, among: "tuple[str, ...] | list[str]") -> No
         fail(name, f"one of {', '.join(map(str, among))}", repr(value))
 
 
+def views(x1: Tensor, x2: Tensor) -> None:
+    """Two views of the same B >= 2 pictures: row i of both shows picture i."""
+    if x1.shape != x2.shape or len(x1) < 2:
+        fail("views", "two of one shape (B, 3, H, W), B >= 2", f"{tuple(x1.shape)} and {tuple(x2.shape)}")
+
+
+def width(name: str, tower: nn.Module) -> int:
+    """D of a tower: a module that turns a batch into features (B, D) and says how long they are, in `.dim`."""
+    dim = getattr(tower, "dim", None)
+    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+        came = f"{type(tower).__name__} without one" if dim is None else f"{type(tower).__name__} with {dim!r}"
+        fail(name, "a tower with a whole number `.dim`, the length of its features", came)
+    return dim
+
+
 def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
     """Compute a loss in float32 or better: half-precision tensors are widened and autocast is off inside."""
+
+    widened: Callable[..., R] = loss  # widening keeps the signature, which a type checker cannot see
 
     @functools.wraps(loss)
     def wide(*args: P.args, **kwargs: P.kwargs) -> R:
         device = next((x.device.type for x in args if isinstance(x, Tensor)), "cpu")
         given = map(_widen, args), {name: _widen(x) for name, x in kwargs.items()}
         if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-            return loss(*given[0], **given[1])  # type: ignore[arg-type]
+            return widened(*given[0], **given[1])
         with torch.autocast(device, enabled=False):
-            return loss(*given[0], **given[1])  # type: ignore[arg-type]
+            return widened(*given[0], **given[1])
 
     return wide
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from minilip import _check
 from minilip.infonce import symmetric_info_nce_tiled
 from minilip.nn.gather import gather
+from minilip.nn.modes import evaluating
 from minilip.nn.tokenizer import Tokenizer, fill
 from minilip.nn.vectors import unit
 
@@ -76,7 +77,24 @@ def siglip_loss(image: Tensor, text: Tensor, logit_scale: float | Tensor, logit_
     _check.positive("logit_scale", logit_scale)
     _check.number("logit_bias", logit_bias)
     logits = logit_scale * image @ text.T + logit_bias  # (B, B)
-    sign = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1  # (B, B)
+    return pairwise_sigmoid(logits)
+
+
+def pairwise_sigmoid(logits: Tensor) -> Tensor:
+    r"""The yes-or-no questions of `siglip_loss`, asked of a whole table of logits.
+
+    $$ \mathcal L = -\frac1B \sum_{i,j} \log \sigma(y_{ij} L_{ij}),
+       \qquad y_{ij} = +1 \text{ if } i = j \text{ else } -1 $$
+
+    Args:
+        logits: L (B, B), taken as they are; the pairs that belong together are on the diagonal.
+
+    Returns:
+        Nats per image.
+
+    Source: Zhai et al. 2023, eq. 1; lessons 07 and 12.
+    """
+    sign = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1  # (B, B) y
     return -F.logsigmoid(sign * logits).sum() / len(logits)
 
 
@@ -108,8 +126,8 @@ class CLIP(nn.Module):
         super().__init__()
         _check.count("dim", dim)
         self.image_tower, self.text_tower, self.tokenizer = image_tower, text_tower, tokenizer
-        self.image_map = _projection(image_tower, dim, hidden)  # W_i
-        self.text_map = _projection(text_tower, dim, hidden)  # W_t
+        self.image_map = _projection(_check.width("image_tower", image_tower), dim, hidden)  # W_i
+        self.text_map = _projection(_check.width("text_tower", text_tower), dim, hidden)  # W_t
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # t_0
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -122,16 +140,54 @@ class CLIP(nn.Module):
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """(images, tokens) -> the symmetric InfoNCE of the batch, and the logit scale."""
+        image, text, scale = self._sides(batch)
+        return clip_loss(image, text, scale), {"logit scale": scale.item()}
+
+    def _sides(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """What a loss compares: V and T of all processes, (B, D) each, and s."""
         images, tokens = batch
         with torch.no_grad():
             self.logit_scale.clamp_(0, math.log(100))  # here rather than after the step, so that any loop keeps it
-        scale = self.logit_scale.exp()
-        image, text = gather(self.encode_image(images)), gather(self.encode_text(tokens))  # (B, D) each
-        return clip_loss(image, text, scale), {"logit scale": scale.item()}
+        return gather(self.encode_image(images)), gather(self.encode_text(tokens)), self.logit_scale.exp()
 
 
-def _projection(tower: nn.Module, after: int, hidden: int | None) -> nn.Module:
-    before = int(tower.dim)  # type: ignore[arg-type]
+class SigLIP(CLIP):
+    r"""CLIP's towers and maps under the sigmoid loss, with one learned bias more.
+
+    $$ \mathcal L = \texttt{siglip\_loss}(v, t, s, b), \qquad b = -\log(B - 1) \text{ at the start} $$
+
+    Of B^2 pairs B belong together. With this b a pair of cosine 0 gets the probability 1 / B, the base rate, so that
+    training need not begin by learning that most answers are no. The paper starts at s = 10 and b = -10, the base rate
+    of B = 22,000.
+
+    Args:
+        image_tower, text_tower, tokenizer, dim, hidden: as in `CLIP`.
+        batch: B of the training to come, over all processes; at least 2.
+
+    Source: Zhai et al. 2023, section 3.2; lesson 07.
+    """
+
+    def __init__(
+        self,
+        image_tower: nn.Module,
+        text_tower: nn.Module,
+        tokenizer: Tokenizer,
+        dim: int = 64,
+        hidden: int | None = None,
+        batch: int = 256,
+    ):
+        super().__init__(image_tower, text_tower, tokenizer, dim, hidden)
+        _check.count("batch", batch, least=2)
+        self.logit_bias = nn.Parameter(torch.tensor(-math.log(batch - 1)))  # b
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """(images, tokens) -> the sigmoid loss of all pairs of the batch, the logit scale and the bias."""
+        image, text, scale = self._sides(batch)
+        loss = siglip_loss(image, text, scale, self.logit_bias)
+        return loss, {"logit scale": scale.item(), "logit bias": self.logit_bias.item()}
+
+
+def _projection(before: int, after: int, hidden: int | None) -> nn.Module:
     if hidden is None:
         return nn.Linear(before, after, bias=False)
     return nn.Sequential(nn.Linear(before, hidden), nn.GELU(), nn.Linear(hidden, after, bias=False))
@@ -162,8 +218,6 @@ def zero_shot_classifier(model: CLIP, names: Sequence[str], templates: str | Seq
         if unknown := model.tokenizer.unknown(sentence):
             _check.fail(f"prompt {sentence!r}", "words that the model was trained on", ", ".join(unknown))
     device = model.logit_scale.device
-    training = model.training
-    model.eval()
-    rows = [F.normalize(model.encode_text(model.tokenizer(row, device)).mean(dim=0), dim=0) for row in prompts]
-    model.train(training)
-    return torch.stack(rows)  # (C, D)
+    with evaluating(model):
+        rows = [model.encode_text(model.tokenizer(row, device)).mean(dim=0) for row in prompts]  # C of (D,)
+    return unit(torch.stack(rows))  # (C, D)

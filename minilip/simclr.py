@@ -66,7 +66,7 @@ class SimCLR(nn.Module):
 
     def __init__(self, tower: nn.Module, dim: int = 64, hidden: int | None = None, temperature: float = 0.2):
         super().__init__()
-        before = int(tower.dim)  # type: ignore[arg-type]
+        before = _check.width("tower", tower)
         hidden = before if hidden is None else hidden
         _check.count("dim", dim)
         _check.count("hidden", hidden)
@@ -92,7 +92,8 @@ class SimCLR(nn.Module):
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """(x1, x2), two views of the same B pictures -> NT-Xent, and how often the partner is the nearest of all."""
-        x1, x2 = _two_views(batch)
+        x1, x2 = batch
+        _check.views(x1, x2)
         # One pass over 2B pictures: both views share the means and variances of every BatchNorm, as in the paper.
         z1, z2 = self.project(torch.cat([x1, x2])).chunk(2)  # (B, D) each
         z1, z2 = gather(z1), gather(z2)
@@ -105,10 +106,3 @@ def _accuracy(z1: Tensor, z2: Tensor) -> float:
     z = torch.cat([z1, z2])  # (2B, D)
     nearest = (z @ z.T).fill_diagonal_(-math.inf).argmax(dim=1)  # (2B,)
     return (nearest == torch.arange(len(z), device=z.device).roll(len(z1))).float().mean().item()
-
-
-def _two_views(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    x1, x2 = batch
-    if x1.shape != x2.shape or len(x1) < 2:
-        _check.fail("views", "two of one shape (B, 3, H, W), B >= 2", f"{tuple(x1.shape)} and {tuple(x2.shape)}")
-    return x1, x2

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from minilip import _check
 from minilip.nn.gather import gather
-from minilip.simclr import _two_views
 
 EPS = 1e-4  # under the square root, where a collapsed dimension would have an infinite slope
 
@@ -118,7 +117,7 @@ class VICReg(nn.Module):
         self.weights = _weights(invariance, variance, covariance)
         self.tower = tower
         self.expander = nn.Sequential(  # g; the shift that BatchNorm takes away needs no bias before it
-            nn.Linear(int(tower.dim), dim, bias=False),  # type: ignore[arg-type]
+            nn.Linear(_check.width("tower", tower), dim, bias=False),
             nn.BatchNorm1d(dim),
             nn.ReLU(),
             nn.Linear(dim, dim, bias=False),
@@ -137,7 +136,8 @@ class VICReg(nn.Module):
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """(x1, x2), two views of the same B pictures -> the weighted sum, and the three terms without weights."""
-        x1, x2 = _two_views(batch)
+        x1, x2 = batch
+        _check.views(x1, x2)
         # One pass for each view, with BatchNorm statistics of its own, as in the released code.
         x, y = gather(self.expand(x1)), gather(self.expand(x2))  # (B, D) each
         s, v, c = vicreg_terms(x, y)

@@ -9,16 +9,13 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from minilip.data.gaussians import Gaussians
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from tests.helpers import seeded
 
 
 @pytest.mark.parametrize("dim, rho", [(1, 0.9), (3, -0.5), (5, 0.0), (2, 0.999)])
 def test_the_log_ratio_is_scipys_joint_over_the_marginals(dim, rho):
     world = Gaussians(dim, correlation=rho)
-    x, c = (v.double() for v in world.sample(20, generator()))
+    x, c = (v.double() for v in world.sample(20, seeded()))
     eye = torch.eye(dim, dtype=torch.double)
     covariance = torch.cat([torch.cat([eye, rho * eye], 1), torch.cat([rho * eye, eye], 1)])
     joint = multivariate_normal(mean=[0] * 2 * dim, cov=covariance.numpy())
@@ -37,19 +34,19 @@ def test_the_log_ratio_is_scipys_joint_over_the_marginals(dim, rho):
 def test_the_mutual_information_is_the_mean_log_ratio():
     world = Gaussians(10, correlation=0.6)
     assert world.mutual_information == pytest.approx(-5 * math.log(1 - 0.36))
-    ratios = world.log_ratio(*world.sample(200_000, generator()))
+    ratios = world.log_ratio(*world.sample(200_000, seeded()))
     assert float(ratios.mean()) == pytest.approx(world.mutual_information, abs=4 * float(ratios.std()) / 200_000**0.5)
 
 
 def test_the_ratio_of_unrelated_pairs_has_mean_one():
     world = Gaussians(2, correlation=0.5)
-    x, c = world.sample(200_000, generator())
+    x, c = world.sample(200_000, seeded())
     ratio = world.log_ratio(x, c.roll(1, 0)).exp()
     assert float(ratio.mean()) == pytest.approx(1, abs=0.01)
 
 
 def test_samples_have_the_correlation():
-    x, c = Gaussians(3, correlation=-0.7).sample(200_000, generator())
+    x, c = Gaussians(3, correlation=-0.7).sample(200_000, seeded())
     covariance = torch.cov(torch.cat([x, c], 1).T)  # (6, 6)
     eye = torch.eye(3)
     want = torch.cat([torch.cat([eye, -0.7 * eye], 1), torch.cat([-0.7 * eye, eye], 1)])
@@ -58,7 +55,7 @@ def test_samples_have_the_correlation():
 
 def test_the_seed_decides():
     world = Gaussians(3, correlation=0.5)
-    a, b, c = (world.sample(5, generator(seed))[0] for seed in (1, 1, 2))
+    a, b, c = (world.sample(5, seeded(seed))[0] for seed in (1, 1, 2))
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 
@@ -79,7 +76,7 @@ def test_information_and_correlation_determine_each_other(dim, nats):
         (lambda: Gaussians(3, math.nan), "correlation: expected a finite number"),
         (lambda: Gaussians(3, mutual_information=-0.1), "mutual_information: expected a number of nats of at least 0"),
         (lambda: Gaussians(1, mutual_information=1e3), "mutual_information: expected fewer nats in 1 dimensions"),
-        (lambda: Gaussians(3, 0.5).sample(0, generator()), "n: expected a whole number"),
+        (lambda: Gaussians(3, 0.5).sample(0, seeded()), "n: expected a whole number"),
         (lambda: Gaussians(3, 0.5).log_ratio(torch.zeros(2, 3), torch.zeros(1, 3)), "c: expected the shape of x"),
         (lambda: Gaussians(3, 0.5).log_ratio(torch.zeros(2, 4), torch.zeros(2, 4)), "x: expected shape"),
         (lambda: Gaussians(3, 0.5).log_ratios(torch.zeros(2, 3), torch.full((2, 3), math.nan)), "c: expected finite"),

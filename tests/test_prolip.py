@@ -28,16 +28,7 @@ from minilip.prolip import (
     vib_loss,
 )
 from minilip.training import fit
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def gaussians(batch, dim, seed=0, unit=False):
-    """Means and log-variances in float64."""
-    mu, logvar = torch.randn(2, batch, dim, generator=seeded(seed), dtype=torch.double)
-    return (F.normalize(mu, dim=1) if unit else mu), logvar - 1
+from tests.helpers import gaussians, seeded
 
 
 def two(batch=4, dim=3, unit=False):

@@ -14,15 +14,7 @@ from minilip.nn import BagOfWords, ConvNet
 from minilip.nn.tokenizer import Tokenizer
 from minilip.protoclip import Episodes, ProtoCLIP, back_translate, kmeans, prototype_loss, soft_targets
 from minilip.training import fit
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def vectors(n, dim, seed=0, length=1.0):
-    x = torch.randn(n, dim, generator=seeded(seed), dtype=torch.double)
-    return length * F.normalize(x, dim=1)
+from tests.helpers import seeded, vectors
 
 
 def labelled(n, k, seed=0):

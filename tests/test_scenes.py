@@ -13,15 +13,12 @@ from hypothesis import strategies as st
 
 from minilip.data import scenes
 from minilip.data.scenes import BACKGROUNDS, COLOURS, DETAILS, OPPOSITE, PLACES, RELATIONS, SHAPES, SIZES, Scenes
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from tests.helpers import seeded
 
 
 def one(shape=0, radius=0.4, position=(0.0, 0.0), angle=0.0, background=0, colour=6):
     """A single white object with chosen latents."""
-    z = Scenes().sample(1, generator())
+    z = Scenes().sample(1, seeded())
     return z.with_(
         shape=torch.tensor([[shape]]),
         colour=torch.tensor([[colour]]),
@@ -63,15 +60,15 @@ def test_all_shapes_of_one_radius_cover_the_same_area():
 
 def test_same_seed_same_pictures_and_captions():
     world = Scenes(objects=2, blur=0.5, occlusion=0.5, noise=0.1)
-    a, b = world.sample(20, generator(3)), world.sample(20, generator(3))
-    assert torch.equal(world.render(a, generator(1)), world.render(b, generator(1)))
+    a, b = world.sample(20, seeded(3)), world.sample(20, seeded(3))
+    assert torch.equal(world.render(a, seeded(1)), world.render(b, seeded(1)))
     assert world.caption(a) == world.caption(b)
-    assert world.caption(a) != world.caption(world.sample(20, generator(4)))
+    assert world.caption(a) != world.caption(world.sample(20, seeded(4)))
 
 
 def test_a_batch_is_drawn_as_its_scenes_one_by_one():
     world = Scenes(blur=0.5, occlusion=0.5)
-    z = world.sample(300, generator())
+    z = world.sample(300, seeded())
     together = world.render(z)
     for i in (0, 127, 128, 299):
         torch.testing.assert_close(together[i], world.render(z[i : i + 1])[0], atol=1e-5, rtol=0)
@@ -80,7 +77,7 @@ def test_a_batch_is_drawn_as_its_scenes_one_by_one():
 @pytest.mark.parametrize("objects", [1, 2])
 def test_pictures_are_in_range_and_objects_inside(objects):
     world = Scenes(64, objects=objects, backgrounds=("black",))
-    z = world.sample(500, generator())
+    z = world.sample(500, seeded())
     x = world.render(z)
     assert x.shape == (500, 3, 64, 64) and x.dtype == torch.float32
     assert x.min() >= 0 and x.max() <= 1
@@ -105,7 +102,7 @@ def test_colours_can_be_told_apart_from_each_other_and_from_the_grounds():
 
 def test_captions_name_the_latents():
     world = Scenes()
-    z = world.sample(200, generator())
+    z = world.sample(200, seeded())
     for i, caption in enumerate(world.caption(z, detail=5)):
         expected = (
             f"{SIZES[z.size[i, 0]]} {COLOURS[z.colour[i, 0]]} {SHAPES[z.shape[i, 0]]} "
@@ -128,7 +125,7 @@ def test_details_go_from_general_to_specific():
 
 def test_relations_hold_in_the_picture_and_objects_differ():
     world = Scenes(objects=2)
-    z = world.sample(1000, generator())
+    z = world.sample(1000, seeded())
     dx, dy = (z.position[:, 0] - z.position[:, 1]).unbind(1)
     truth = torch.stack([dx < 0, dx > 0, dy > 0, dy < 0], dim=1)  # RELATIONS in order
     assert truth[torch.arange(1000), z.relation].all()
@@ -142,7 +139,7 @@ def test_relations_hold_in_the_picture_and_objects_differ():
 
 
 def test_every_attribute_is_uniform():
-    z = Scenes(objects=2).sample(24_000, generator())
+    z = Scenes(objects=2).sample(24_000, seeded())
     for values, kinds in ((z.shape, 3), (z.colour, 8), (z.size, 2), (z.relation, 4), (z.background, 3)):
         share = torch.bincount(values.flatten(), minlength=kinds) / values.numel()
         assert (share - 1 / kinds).abs().max() < 0.02
@@ -176,7 +173,7 @@ def test_occluder_hides_what_is_behind_it():
 
 
 def test_shares_of_blur_and_occlusion():
-    z = Scenes(blur=0.25, occlusion=0.75).sample(4000, generator())
+    z = Scenes(blur=0.25, occlusion=0.75).sample(4000, seeded())
     assert (z.blur > 0).float().mean() == pytest.approx(0.25, abs=0.03)
     assert (z.occluder[:, 2] > 0).float().mean() == pytest.approx(0.75, abs=0.03)
 
@@ -197,11 +194,11 @@ def test_bad_worlds_are_refused(name, value):
 
 def test_bad_calls_are_refused():
     world = Scenes(noise=0.1)
-    z = world.sample(2, generator())
+    z = world.sample(2, seeded())
     for call in (
-        lambda: world.sample(0, generator()),
+        lambda: world.sample(0, seeded()),
         lambda: world.render(z),
-        lambda: world.render(z, generator(), occluder_colour="pink"),
+        lambda: world.render(z, seeded(), occluder_colour="pink"),
         lambda: world.caption(z, detail=6),
         lambda: world.caption(z, detail=True),
         lambda: world.caption(z, attributes=("taste",)),

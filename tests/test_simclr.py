@@ -11,11 +11,7 @@ from torch import nn
 from minilip.nn import ConvNet
 from minilip.simclr import SimCLR, nt_xent
 from minilip.training import fit
-
-
-def vectors(batch, dim, seed=0, length=1.0, dtype=torch.double):
-    x = torch.randn(batch, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
-    return (length * F.normalize(x, dim=1)).to(dtype)
+from tests.helpers import vectors
 
 
 def by_loops(z1, z2, temperature):

@@ -34,23 +34,22 @@ class Gaussians:
 
     def __init__(self, dim: int, correlation: float | None = None, mutual_information: float | None = None):
         _check.count("dim", dim)
-        given = [
-            n for n, v in (("correlation", correlation), ("mutual_information", mutual_information)) if v is not None
-        ]
-        if len(given) != 1:
-            _check.fail("Gaussians", "either correlation or mutual_information", " and ".join(given) or "neither")
+        if correlation is not None and mutual_information is not None:
+            _check.fail("Gaussians", "either correlation or mutual_information", "correlation and mutual_information")
         if correlation is not None:
             self.correlation = _check.number("correlation", correlation)
             if not -1 < self.correlation < 1:
                 _check.fail("correlation", "a number between -1 and 1, the ends excluded", correlation)
             self.mutual_information = -dim / 2 * math.log1p(-(self.correlation**2))
-        else:
-            self.mutual_information = _check.number("mutual_information", mutual_information)  # type: ignore[arg-type]
+        elif mutual_information is not None:
+            self.mutual_information = _check.number("mutual_information", mutual_information)
             if self.mutual_information < 0:
                 _check.fail("mutual_information", "a number of nats of at least 0", mutual_information)
             self.correlation = math.sqrt(-math.expm1(-2 * self.mutual_information / dim))
             if self.correlation == 1:
                 _check.fail("mutual_information", f"fewer nats in {dim} dimensions", mutual_information)
+        else:
+            _check.fail("Gaussians", "either correlation or mutual_information", "neither")
         self.dim = dim
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

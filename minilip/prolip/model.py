@@ -1,7 +1,7 @@
 r"""ProLIP: every picture and every caption is a Gaussian, as wide as what it leaves open.
 
 Chun et al. 2025 (arXiv 2410.18857), derived in lesson 12. The distance: Chun 2024, PCME++ (arXiv 2305.18171).
-What it means for one embedding to be inside another is the subject of `inside.py`.
+What it means for one embedding to be inside another is the subject of `inclusion.py`.
 
 Letters: B batch, M masked pairs of it, D embedding dimension, mu mean, v variance, logvar = log v, s logit scale,
 b logit bias.
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minilip import _check
+from minilip.clip import pairwise_sigmoid
 from minilip.nn.gather import gather
 from minilip.nn.tokenizer import Tokenizer
 from minilip.nn.vectors import unit
@@ -83,8 +84,7 @@ def ppcl_loss(
     _check.positive("logit_scale", logit_scale)
     _check.number("logit_bias", logit_bias)
     logits = logit_scale * (1 - csd(mu1, logvar1, mu2, logvar2) / 2) + logit_bias  # (B, B)
-    sign = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1  # (B, B)
-    return -F.logsigmoid(sign * logits).sum() / len(logits)
+    return pairwise_sigmoid(logits)
 
 
 @_check.full_precision
@@ -167,8 +167,8 @@ class ProLIP(nn.Module):
         _check.count("batch", batch, least=2)
         self.image_tower, self.text_tower, self.tokenizer = image_tower, text_tower, tokenizer
         self.alpha, self.beta = alpha, beta
-        self.image_mean, self.image_logvar = _heads(image_tower, dim)
-        self.text_mean, self.text_logvar = _heads(text_tower, dim)
+        self.image_mean, self.image_logvar = _heads(_check.width("image_tower", image_tower), dim)
+        self.text_mean, self.text_logvar = _heads(_check.width("text_tower", text_tower), dim)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # log s
         self.logit_bias = nn.Parameter(torch.tensor(-math.log(batch - 1)))  # b
 
@@ -211,8 +211,7 @@ class ProLIP(nn.Module):
         return loss, {k: x.item() for k, x in {"ppcl": ppcl, **inclusions, "vib": vib, "logit scale": s}.items()}
 
 
-def _heads(tower: nn.Module, dim: int) -> tuple[nn.Linear, nn.Linear]:
-    before = int(tower.dim)  # type: ignore[arg-type]
+def _heads(before: int, dim: int) -> tuple[nn.Linear, nn.Linear]:
     logvar = nn.Linear(before, dim)
     # At the start D variances make 0.06 a side: less than one logit of s (0.06 + 0.06) / 2, or they outvote the cosine.
     nn.init.constant_(logvar.bias, math.log(0.06 / dim))

@@ -7,16 +7,25 @@ Letters: N items of an episode, B of them in a batch, K groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from minilip import _check
 
-if TYPE_CHECKING:
-    from minilip.protoclip import ProtoCLIP
+
+class Grouping(Protocol):
+    """A model that can find the groups of an episode, and remembers them and its place in it: `ProtoCLIP`."""
+
+    k: int
+    groups: dict[str, Tensor]
+    place: dict[str, Any]
+
+    def episode(
+        self, pairs: Iterable[tuple[Tensor, Tensor]], generator: torch.Generator, teacher: Tensor | None = None
+    ) -> None: ...
 
 
 class Episodes:
@@ -43,7 +52,7 @@ class Episodes:
 
     def __init__(
         self,
-        model: ProtoCLIP,
+        model: Grouping,
         pairs: Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]],
         population: int,
         size: int = 2048,

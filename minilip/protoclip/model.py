@@ -18,12 +18,10 @@ from torch import Tensor, nn
 from minilip import _check
 from minilip.clip import CLIP, clip_loss
 from minilip.nn.gather import gather
+from minilip.nn.modes import evaluating
 from minilip.nn.tokenizer import Tokenizer
 from minilip.nn.vectors import unit
 from minilip.protoclip.clustering import group_means, kmeans
-from minilip.protoclip.episodes import Episodes
-
-__all__ = ["Episodes", "ProtoCLIP", "back_translate", "kmeans", "prototype_loss", "soft_targets"]
 
 
 @_check.full_precision
@@ -200,10 +198,8 @@ class ProtoCLIP(CLIP):
         Raises:
             ValueError: N < K, a teacher that does not fit, numbers that are not finite.
         """
-        training = self.training
-        self.eval()
-        parts = [self.project(images, tokens) for images, tokens in pairs]
-        self.train(training)
+        with evaluating(self):
+            parts = [self.project(images, tokens) for images, tokens in pairs]
         h = [torch.cat(side) for side in zip(*parts, strict=True)]  # images, captions: (N, D) each
         if teacher is not None and len(teacher) != len(h[0]):
             _check.fail("teacher", f"a row for each of {len(h[0])} items", len(teacher))

@@ -1,5 +1,6 @@
 """CLIP's two losses against open_clip, the tiled loss against the plain one, the model and its classifier by hand."""
 
+import functools
 import math
 
 import pytest
@@ -9,28 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from open_clip.loss import ClipLoss, SigLipLoss
 
-from minilip.clip import CLIP, clip_loss, siglip_loss, zero_shot_classifier
+from minilip.clip import CLIP, SigLIP, clip_loss, siglip_loss, zero_shot_classifier
 from minilip.nn import BagOfWords, ConvNet
 from minilip.nn.tokenizer import Tokenizer
+from tests import helpers
+from tests.helpers import assert_near, value_and_gradients
 
-
-def vectors(batch, dim, seed=0, length=1.0, dtype=torch.float32):
-    x = torch.randn(batch, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
-    return (length * F.normalize(x, dim=1)).to(dtype)
-
-
-def value_and_gradients(loss, *tensors):
-    tensors = [x.clone().requires_grad_() for x in tensors]
-    value = loss(*tensors)
-    return [value.detach(), *torch.autograd.grad(value, tensors)]
-
-
-def assert_near(got, want, relative=1e-5, absolute=0.0):
-    """Relative to the largest entry of each tensor."""
-    for x, y in zip(got, want, strict=True):
-        assert x.shape == y.shape
-        apart, size = (x.double() - y.double()).abs().max().item(), y.double().abs().max().item()
-        assert apart <= relative * size + absolute, (apart, size)
+vectors = functools.partial(helpers.vectors, dtype=torch.float32)
 
 
 # ---- values ----------------------------------------------------------------------------------------------------------
@@ -228,6 +214,42 @@ def test_the_scale_stays_between_1_and_100(model, start, kept):
     assert float(model.logit_scale.detach()) == pytest.approx(math.log(kept), abs=1e-6)
     loss.backward()
     assert model.logit_scale.grad.isfinite()  # a clamp before the loss does not cut it off
+
+
+def test_siglip_is_clip_under_the_sigmoid_loss(model):
+    torch.manual_seed(0)
+    sig = SigLIP(model.image_tower, model.text_tower, model.tokenizer, dim=10, batch=17).eval()
+    assert isinstance(sig, CLIP) and float(sig.logit_bias.detach()) == pytest.approx(-math.log(16))
+    images, tokens = torch.rand(3, 3, 32, 32), model.tokenizer(SENTENCES)
+    loss, metrics = sig.loss((images, tokens))
+    v, t = sig.encode_image(images).tolist(), sig.encode_text(tokens).tolist()
+    total = 0.0
+    for i in range(3):
+        for j in range(3):
+            logit = sum(a * b for a, b in zip(v[i], t[j], strict=True)) / 0.07 - math.log(16)
+            total += math.log1p(math.exp(-logit if i == j else logit))
+    assert float(loss.detach()) == pytest.approx(total / 3, rel=1e-4)
+    assert metrics == {"logit scale": pytest.approx(1 / 0.07), "logit bias": pytest.approx(-math.log(16))}
+    loss.backward()
+    assert all(p.grad is not None for p in sig.parameters())
+
+
+def test_at_the_start_siglip_expects_one_pair_in_b():
+    sig = SigLIP(ConvNet(8), BagOfWords(5, 12), Tokenizer(SENTENCES), batch=64)
+    assert float(sig.logit_bias.detach().sigmoid()) == pytest.approx(1 / 64)
+    with pytest.raises(ValueError, match="batch: expected a whole number of at least 2, got 1"):
+        SigLIP(ConvNet(8), BagOfWords(5, 12), Tokenizer(SENTENCES), batch=1)
+
+
+@pytest.mark.parametrize("method", [CLIP, SigLIP])
+@pytest.mark.parametrize("dim", [None, 0, 2.5, "8", True])
+def test_a_tower_without_a_width_is_refused(method, dim):
+    tower = torch.nn.Flatten()
+    if dim is not None:
+        tower.dim = dim
+    for towers, name in (((tower, BagOfWords(5, 8)), "image_tower"), ((ConvNet(8), tower), "text_tower")):
+        with pytest.raises(ValueError, match=f"^{name}: expected a tower with a whole number `.dim`.*, got Flatten"):
+            method(*towers, Tokenizer(SENTENCES))
 
 
 # ---- a classifier made of words --------------------------------------------------------------------------------------
