@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from minilip.data import scenes
+from minilip.data import drawing
 from minilip.data.scenes import Latents, Scenes
 
 from . import header, row
@@ -31,8 +31,8 @@ class Drawn(Dataset[Tensor]):
             return [tuple(c) for c in (255 * table[index]).round().int().tolist()]
 
         z = latents
-        self.backgrounds = colours(scenes._BACKGROUND_RGB, z.background)
-        self.colours = colours(scenes._RGB, z.colour[:, 0])
+        self.backgrounds = colours(drawing.BACKGROUND_RGB, z.background)
+        self.colours = colours(drawing.RGB, z.colour[:, 0])
         columns = (z.shape[:, 0], z.radius[:, 0], z.angle[:, 0], z.position[:, 0])
         self.objects = list(zip(*(column.tolist() for column in columns), strict=True))
 
@@ -44,7 +44,7 @@ class Drawn(Dataset[Tensor]):
         picture = Image.new("RGB", (FINE * SIZE, FINE * SIZE), self.backgrounds[i])
         pen = ImageDraw.Draw(picture)
         kind, radius, angle, (x, y) = self.objects[i]
-        x, y, reach = (x + 1) * half - 0.5, (1 - y) * half - 0.5, scenes._REACH[kind] * radius * half
+        x, y, reach = (x + 1) * half - 0.5, (1 - y) * half - 0.5, drawing.REACH[kind] * radius * half
         if kind == 0:
             pen.ellipse([x - reach, y - reach, x + reach, y + reach], fill=self.colours[i])
         else:

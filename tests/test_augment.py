@@ -7,20 +7,16 @@ import torch
 import torchvision.transforms.functional as V
 
 from minilip.nn import augment
-from minilip.nn.augment import (
+from minilip.nn.adjust import (
     adjust_brightness,
     adjust_contrast,
     adjust_hue,
     adjust_saturation,
-    colour_jitter,
     crop,
     gaussian_blur,
     greyscale,
-    move,
-    random_resized_crop,
-    recolour,
-    simclr_view,
 )
+from minilip.nn.augment import colour_jitter, move, random_resized_crop, recolour, simclr_view
 from tests.helpers import seeded
 
 

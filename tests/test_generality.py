@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from minilip.data.scenes import _BACKGROUND_RGB, ATTRIBUTES, BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES, Scenes
+from minilip.data.scenes import ATTRIBUTES, BACKGROUND_RGB, BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES, Scenes
 from minilip.nn.tokenizer import MASK, PAD
 from minilip.studies.prolip.generality import KINDS, MASKINGS, Captions, boxes, codes_of, discs, hidden, masked, nested
 
@@ -268,7 +268,7 @@ def test_the_hidden_share_is_the_count_of_pixels(generator):
     share = hidden(z, clean, torch.where(cover[:, None], magenta, clean))
     for b in range(24):
         thing = gone = 0
-        ground = _BACKGROUND_RGB[z.background[b]].tolist()
+        ground = BACKGROUND_RGB[z.background[b]].tolist()
         for i, j in itertools.product(range(32), range(32)):
             if max(abs(a - c) for a, c in zip(clean[b, :, i, j].tolist(), ground, strict=True)) > 0.1:
                 thing, gone = thing + 1, gone + bool(cover[b, i, j])

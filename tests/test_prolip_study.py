@@ -19,8 +19,7 @@ from minilip.data.scenes import Scenes
 from minilip.evaluation import aurc
 from minilip.nn.tokenizer import MASK, PAD, words
 from minilip.prolip import ProLIP, csd
-from minilip.prolip.inclusion import inclusion, inclusion_difference
-from minilip.prolip.uncertainty import contains
+from minilip.prolip.inclusion import contains, inclusion, inclusion_difference
 from minilip.studies import store
 from minilip.studies.prolip import emoji
 from minilip.studies.prolip import examination as exam

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minilip.data import scenes
+from minilip.data import drawing
 from minilip.data.scenes import BACKGROUNDS, COLOURS, DETAILS, OPPOSITE, PLACES, RELATIONS, SHAPES, SIZES, Scenes
 from tests.helpers import seeded
 
@@ -91,12 +91,12 @@ def test_the_pixel_at_the_centre_has_the_named_colour_and_the_corner_the_backgro
     for colour in range(len(COLOURS)):
         for background in range(len(BACKGROUNDS)):
             x = world.render(one(0, 0.3, (0.2, 0.2), background=background, colour=colour))[0]
-            torch.testing.assert_close(x[:, 25, 38], scenes._RGB[colour])
-            torch.testing.assert_close(x[:, -1, 0], scenes._BACKGROUND_RGB[background])
+            torch.testing.assert_close(x[:, 25, 38], drawing.RGB[colour])
+            torch.testing.assert_close(x[:, -1, 0], drawing.BACKGROUND_RGB[background])
 
 
 def test_colours_can_be_told_apart_from_each_other_and_from_the_grounds():
-    rgb = torch.cat([scenes._RGB, scenes._BACKGROUND_RGB])
+    rgb = torch.cat([drawing.RGB, drawing.BACKGROUND_RGB])
     assert torch.cdist(rgb, rgb).fill_diagonal_(9).min() > 0.25
 
 

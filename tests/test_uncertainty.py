@@ -12,9 +12,8 @@ from sklearn.metrics import roc_auc_score
 from torch.distributions import MultivariateNormal, Normal
 
 from minilip.prolip import csd, reparametrise
-from minilip.prolip.inclusion import inclusion, inclusion_difference
+from minilip.prolip.inclusion import contains, inclusion, inclusion_difference
 from minilip.prolip.uncertainty import (
-    contains,
     gallery_scores,
     partial_spearman,
     prompt_weights,

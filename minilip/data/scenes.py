@@ -7,85 +7,42 @@ Coordinates run from -1 (left, bottom) to 1 (right, top); sizes are in the same 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from minilip import _check
-
-SHAPES = ("circle", "square", "triangle")
-SIZES = ("small", "large")
-COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "cyan")
-BACKGROUNDS = ("black", "grey", "brown")
-RELATIONS = ("left of", "right of", "above", "below")
-OPPOSITE = (1, 0, 3, 2)
-PLACES = ("at the bottom left", "at the bottom right", "at the top left", "at the top right")
-DETAILS = (  # what each level of caption detail names, from "a shape" on
-    (),
-    ("shape",),
-    ("colour", "shape"),
-    ("size", "colour", "shape"),
-    ("size", "colour", "shape", "place"),
-    ("size", "colour", "shape", "place", "background"),
+from minilip.data.drawing import BACKGROUND_RGB, OCCLUDER_RGB, REACH, draw
+from minilip.data.latents import (
+    ATTRIBUTES,
+    BACKGROUNDS,
+    COLOURS,
+    DETAILS,
+    OPPOSITE,
+    PLACES,
+    RELATIONS,
+    SHAPES,
+    SIZES,
+    Latents,
 )
-ATTRIBUTES = DETAILS[-1]
 
-_RGB = torch.tensor(
-    [
-        [0.90, 0.12, 0.14],  # red
-        [0.10, 0.65, 0.20],  # green
-        [0.16, 0.30, 0.92],  # blue
-        [0.98, 0.88, 0.12],  # yellow
-        [0.55, 0.15, 0.70],  # purple
-        [1.00, 0.55, 0.05],  # orange
-        [1.00, 1.00, 1.00],  # white
-        [0.20, 0.85, 0.90],  # cyan
-    ]
-)
-_BACKGROUND_RGB = torch.tensor([[0.0, 0.0, 0.0], [0.35, 0.35, 0.35], [0.30, 0.18, 0.08]])
-_OCCLUDER_RGB = {"grey": (0.5, 0.5, 0.5), "white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+__all__ = [
+    "ATTRIBUTES",
+    "BACKGROUNDS",
+    "BACKGROUND_RGB",
+    "COLOURS",
+    "DETAILS",
+    "OPPOSITE",
+    "PLACES",
+    "RELATIONS",
+    "SHAPES",
+    "SIZES",
+    "Latents",
+    "Scenes",
+]
+
 _RADII = ((0.24, 0.30), (0.40, 0.48))  # of a circle of equal area, for small and large
-# Distance from the centre to the sides, so that all shapes of one radius cover the same area:
-# pi r^2 = (2 a)^2 for the square, = 3 sqrt(3) a^2 for the triangle.
-_APOTHEM = (1.0, math.sqrt(math.pi) / 2, math.sqrt(math.pi / (3 * math.sqrt(3))))
-_REACH = (1.0, math.sqrt(math.pi / 2), 2 * _APOTHEM[2])  # farthest corner, for radius 1
 _CHUNK = 128  # images drawn at a time: the working set stays inside a core's cache, 2.6 times faster than 512
-
-
-@dataclass(frozen=True)
-class Latents:
-    """The causes of B scenes. Whole numbers index the name tuples of this module; a relation of -1 means one object."""
-
-    shape: Tensor  # (B, O) index into SHAPES
-    colour: Tensor  # (B, O) index into COLOURS
-    size: Tensor  # (B, O) index into SIZES
-    radius: Tensor  # (B, O) radius of the circle of equal area
-    position: Tensor  # (B, O, 2) centre, x then y
-    angle: Tensor  # (B, O) rotation, counter-clockwise, radians
-    background: Tensor  # (B,) index into BACKGROUNDS
-    relation: Tensor  # (B,) index into RELATIONS: the first object is ... the second
-    blur: Tensor  # (B,) standard deviation in units of the half-width (0 = sharp)
-    occluder: Tensor  # (B, 3) centre x, y and half-side of a square drawn over the scene (0 = none)
-
-    def __len__(self) -> int:
-        return self.shape.shape[0]
-
-    def __getitem__(self, index: Tensor | slice) -> Latents:
-        return Latents(*(getattr(self, f.name)[index] for f in fields(self)))
-
-    def with_(self, **changes: Tensor) -> Latents:
-        """A copy with some latents set by hand: `latents.with_(angle=torch.zeros(8, 1))`."""
-        for name, value in changes.items():
-            _check.choice("latent", name, [f.name for f in fields(self)])
-            if value.shape != getattr(self, name).shape:
-                _check.fail(name, f"shape {tuple(getattr(self, name).shape)}", tuple(value.shape))
-        return replace(self, **changes)
-
-    def place(self) -> Tensor:
-        """Quadrant of the first object, an index into PLACES. (B,)"""
-        x, y = self.position[:, 0].unbind(1)
-        return (x > 0).long() + 2 * (y > 0).long()
 
 
 class Scenes:
@@ -166,7 +123,7 @@ class Scenes:
                 [torch.where(horizontal, along, across), torch.where(horizontal, across, along)], dim=-1
             )  # (n, 2, 2)
         else:
-            room = (1 - torch.tensor(_REACH, device=device)[shape] * radius).unsqueeze(-1)  # (n, 1, 1)
+            room = (1 - torch.tensor(REACH, device=device)[shape] * radius).unsqueeze(-1)  # (n, 1, 1)
             side = 2.0 * integers(2, n, 1, 2) - 1
             position = side * (0.08 + (room - 0.08) * uniform(0, 1, n, 1, 2))  # (n, 1, 2) never on a quadrant's border
         pool = torch.tensor([BACKGROUNDS.index(name) for name in self.backgrounds], device=device)
@@ -199,7 +156,7 @@ class Scenes:
             generator: needed only when the world has pixel noise.
             occluder_colour: "grey", "white" or "black".
         """
-        _check.choice("occluder_colour", occluder_colour, tuple(_OCCLUDER_RGB))
+        _check.choice("occluder_colour", occluder_colour, tuple(OCCLUDER_RGB))
         if self.noise and generator is None:
             _check.fail("generator", "a torch.Generator, because this world has pixel noise", "None")
         device, n = latents.shape.device, len(latents)
@@ -207,36 +164,11 @@ class Scenes:
         step = _CHUNK if device.type == "cpu" else max(n, 1)
         for start in range(0, n, step):
             part = slice(start, start + step)
-            images[part] = self._draw(latents[part], occluder_colour)
+            images[part] = draw(latents[part], self.size, occluder_colour)
         if self.noise:
             noise = torch.randn(images.shape, generator=generator, device=device)
             images = (images + self.noise * noise).clamp_(0, 1)
         return images
-
-    def _draw(self, z: Latents, occluder_colour: str) -> Tensor:
-        device, n, h = z.shape.device, len(z), self.size
-        axis = (torch.arange(h, device=device) + 0.5) * (2 / h) - 1  # (W,) pixel centres
-        x, y = axis[None, None, :], -axis[None, :, None]  # (1, 1, W), (1, H, 1)
-        image = _BACKGROUND_RGB.to(device)[z.background][:, :, None, None].expand(n, 3, h, h)
-        for o in range(z.shape.shape[1]):
-            cover = torch.empty(n, h, h, device=device)
-            for k in range(len(SHAPES)):
-                rows = (z.shape[:, o] == k).nonzero().squeeze(1)
-                if len(rows):
-                    centre, turn = z.position[rows, o], z.angle[rows, o]
-                    d = _distance(k, x, y, centre, z.radius[rows, o], turn)  # (R, H, W)
-                    cover[rows] = d.mul_(-h / 2).add_(0.5).clamp_(0, 1)
-            colour = _RGB.to(device)[z.colour[:, o]][:, :, None, None]  # (n, 3, 1, 1)
-            image = torch.lerp(image, colour, cover[:, None])  # (n, 3, H, W)
-        if bool((z.occluder[:, 2] > 0).any()):
-            cx, cy, half = (v[:, None, None] for v in z.occluder.unbind(1))
-            d = torch.maximum((x - cx).abs(), (y - cy).abs()) - half
-            cover = (0.5 - d * h / 2).clamp_(0, 1) * (half > 0)
-            grey = torch.tensor(_OCCLUDER_RGB[occluder_colour], device=device)[None, :, None, None]
-            image = torch.lerp(image, grey.expand_as(image), cover[:, None])
-        if bool((z.blur > 0).any()):
-            image = _blur(image, z.blur * h / 2)
-        return image
 
     def caption(
         self, latents: Latents, detail: int | None = None, attributes: tuple[str, ...] | None = None
@@ -282,32 +214,3 @@ def _phrase(wanted: set[str], size: int, colour: int, shape: int) -> str:
     words += [COLOURS[colour]] if "colour" in wanted else []
     words.append(SHAPES[shape] if "shape" in wanted else "shape")
     return ("an " if words[0][0] in "aeiou" else "a ") + " ".join(words)
-
-
-def _distance(kind: int, x: Tensor, y: Tensor, centre: Tensor, radius: Tensor, angle: Tensor) -> Tensor:
-    """Signed distance to a shape's outline, negative inside; outside a corner, to the nearer side's line. (R, H, W)"""
-    cx, cy = centre[:, 0, None, None], centre[:, 1, None, None]
-    if kind == 0:
-        return ((x - cx).square() + (y - cy).square()).sqrt_().sub_(radius[:, None, None])
-    # A convex polygon is the largest of its sides' signed distances, and each is affine in (x, y).
-    c, s = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    u = c * (x - cx) + s * (y - cy)  # (R, H, W) coordinates in the shape's own frame
-    v = c * (y - cy) - s * (x - cx)
-    apothem = (_APOTHEM[kind] * radius)[:, None, None]
-    if kind == 1:
-        return torch.maximum(u.abs_(), v.abs_()).sub_(apothem)
-    # Triangle with one side at the bottom; the other two mirror each other, so |u| folds them into one.
-    return torch.maximum(-v, v.mul(0.5).add_(u.abs_(), alpha=math.sqrt(3) / 2)).sub_(apothem)
-
-
-def _blur(image: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur, each image with its own standard deviation in pixels. (B, 3, H, W), (B,) -> (B, 3, H, W)"""
-    reach = max(1, math.ceil(3 * float(sigma.max())))
-    offset = torch.arange(-reach, reach + 1, device=image.device)
-    sigma = sigma.clamp(min=1e-3)[:, None]  # (B, 1)
-    weight = torch.exp(-0.5 * (offset / sigma).square()) * (offset.abs() <= 3 * sigma)  # (B, 2 reach + 1)
-    weight = (weight / weight.sum(dim=1, keepdim=True)).repeat_interleave(3, dim=0)  # (3B, .)
-    b, _, h, w = image.shape
-    flat = torch.nn.functional.pad(image.reshape(1, 3 * b, h, w), [reach] * 4, mode="replicate")
-    flat = torch.nn.functional.conv2d(flat, weight[:, None, None, :], groups=3 * b)
-    return torch.nn.functional.conv2d(flat, weight[:, None, :, None], groups=3 * b).reshape(b, 3, h, w)

@@ -1,5 +1,7 @@
 """Random changes to a batch of pictures, each picture its own, drawn on the device that trains.
 
+What is changed by a given amount is in `adjust.py`; here the amounts are drawn.
+
 Letters: B batch, H = W image size in pixels.
 """
 
@@ -10,6 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from minilip import _check
+from minilip.nn.adjust import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    crop,
+    gaussian_blur,
+    greyscale,
+)
+from minilip.nn.vision import check_images
 
 
 def _rand(b: int, low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -42,7 +54,7 @@ def move(
     Raises:
         ValueError: not a batch of pictures, or a bound out of range.
     """
-    _pictures(images)
+    check_images(images)
     if not 0 < zoom[0] <= zoom[1] or degrees < 0 or shift < 0:
         _check.fail("zoom, degrees, shift", "0 < zoom[0] <= zoom[1] and the others at least 0", (zoom, degrees, shift))
     b = len(images)
@@ -70,7 +82,7 @@ def recolour(images: Tensor, generator: torch.Generator, strength: float = 0.25)
     Raises:
         ValueError: not a batch of pictures, or strength outside [0, 0.3], beyond which a row of M can sum to nothing.
     """
-    _pictures(images)
+    check_images(images)
     if not 0 <= strength <= 0.3:
         _check.fail("strength", "0 to 0.3", strength)
     b, device = len(images), generator.device
@@ -80,83 +92,6 @@ def recolour(images: Tensor, generator: torch.Generator, strength: float = 0.25)
     mix = mix / mix.sum(dim=2, keepdim=True)  # (B, 3, 3), rows sum to 1
     gamma = torch.exp(2 * strength * torch.randn(b, 1, 1, 1, generator=generator, device=device))
     return torch.einsum("bij,bjhw->bihw", mix, images).clamp(0, 1) ** gamma
-
-
-# --- SimCLR's changes, with an amount for each picture --------------------------------------------------------------
-#
-# Pictures (B, 3, H, W) in [0, 1] go in and come out; an amount (B,) says how much each is changed. Names, units and
-# values are those of torchvision.transforms.functional, where one amount serves the whole batch.
-
-
-def crop(images: Tensor, box: Tensor) -> Tensor:
-    """Stretch a box of each picture over the whole picture.
-
-    A box, (B, 4), is left, top, width and height in units of the picture's; a negative width is read right to left.
-    """
-    _pictures(images)
-    if tuple(box.shape) != (len(images), 4):
-        _check.fail("box", f"shape ({len(images)}, 4)", tuple(box.shape))
-    left, top, width, height = box.to(images.dtype).unbind(dim=1)  # (B,) each
-    zero = torch.zeros_like(left)
-    across = torch.stack([width, zero, 2 * left + width - 1], dim=1)  # (B, 3), the picture goes from -1 to 1
-    down = torch.stack([zero, height, 2 * top + height - 1], dim=1)  # (B, 3)
-    grid = F.affine_grid(torch.stack([across, down], dim=1), list(images.shape), align_corners=False)  # (B, H, W, 2)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-
-
-def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """x' = factor x: 0 is black, 1 changes nothing."""
-    return (_amount("factor", factor, images) * images).clamp(0, 1)
-
-
-def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """x' = factor x + (1 - factor) m, with m the mean grey of the picture: 0 leaves only that, 1 changes nothing."""
-    f, m = _amount("factor", factor, images), greyscale(images).mean(dim=(1, 2, 3), keepdim=True)  # (B, 1, 1, 1) each
-    return (f * images + (1 - f) * m).clamp(0, 1)
-
-
-def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """x' = factor x + (1 - factor) g, with g the grey of each pixel: 0 leaves only that, 1 changes nothing."""
-    f = _amount("factor", factor, images)  # (B, 1, 1, 1)
-    return (f * images + (1 - f) * greyscale(images)).clamp(0, 1)
-
-
-def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the colour circle by `shift` whole turns, -1/2 to 1/2; each pixel keeps its highest and lowest value.
-
-    A channel is high up to a sixth of the circle from its own colour, low from a third on, and linear in between.
-    """
-    turn = 6 * _amount("shift", shift, images, -0.5, 0.5).squeeze(1)  # (B, 1, 1) in sixths of the circle
-    red, green, blue = images.unbind(dim=1)  # (B, H, W) each
-    high, low = images.amax(dim=1), images.amin(dim=1)  # (B, H, W)
-    span = torch.where(high > low, high - low, 1)
-    near_green_or_blue = torch.where(green == high, 2 + (blue - red) / span, 4 + (red - green) / span)
-    hue = torch.where(red == high, (green - blue) / span, near_green_or_blue) + turn  # (B, H, W)
-    own = torch.tensor([0, 2, 4], device=images.device).view(3, 1, 1)  # red, green, blue
-    apart = hue[:, None] - own  # (B, 3, H, W)
-    distance = (apart - 6 * (apart / 6).round()).abs()  # the shorter way round
-    return high[:, None] - (high - low)[:, None] * (distance - 1).clamp(0, 1)
-
-
-def greyscale(images: Tensor) -> Tensor:
-    """0.2989 red + 0.587 green + 0.114 blue, which is how bright each looks to the eye, in all three channels."""
-    _pictures(images)
-    weights = images.new_tensor([0.2989, 0.587, 0.114]).view(3, 1, 1)
-    return (weights * images).sum(dim=1, keepdim=True).expand_as(images)
-
-
-def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Blur with a Gaussian of `sigma` pixels, cut off beyond `radius` pixels, the picture mirrored at its border."""
-    _check.count("radius", radius)
-    width = _amount("sigma", sigma, images, least=1e-3)  # (B, 1, 1, 1)
-    offsets = torch.arange(-radius, radius + 1, device=images.device)  # (K,)
-    row = torch.softmax(-0.5 * (offsets / width) ** 2, dim=3)  # (B, 1, 1, K)
-    row = row.repeat_interleave(3, dim=0).to(images.dtype)  # (3B, 1, 1, K), a group of the convolution for each channel
-    x = F.pad(images, (radius,) * 4, mode="reflect").flatten(0, 1)[None]  # (1, 3B, H + 2 radius, W + 2 radius)
-    return F.conv2d(F.conv2d(x, row, groups=len(row)), row.mT, groups=len(row)).view_as(images)
-
-
-# --- the same, with amounts drawn at random -------------------------------------------------------------------------
 
 
 def random_resized_crop(
@@ -186,7 +121,7 @@ def random_resized_crop(
 
     Source: Chen et al. 2020, appendix A; lesson 03.
     """
-    _pictures(images)
+    check_images(images)
     if not 0 < area[0] <= area[1] <= 1:
         _check.fail("area", "0 < area[0] <= area[1] <= 1", area)
     if not 0 < aspect[0] <= 1 <= aspect[1] < math.inf:
@@ -231,7 +166,7 @@ def colour_jitter(
 
     Source: Chen et al. 2020, appendix A; lesson 03.
     """
-    _pictures(images)
+    check_images(images)
     b = len(images)
     changed = (_rand(b, 0, 1, generator) < _within("probability", probability, 1)).float()  # (B,)
     amounts = []
@@ -274,7 +209,7 @@ def simclr_view(
 
     Source: Chen et al. 2020, appendix A; lesson 03.
     """
-    _pictures(images)
+    check_images(images)
     s, size = _within("strength", strength, 2.5), images.shape[2]
     images = random_resized_crop(images, generator, area, flip=flip)
     images = colour_jitter(images, generator, 0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s)
@@ -294,18 +229,3 @@ def _within(name: str, value: float, most: float = 1e6) -> float:
     if not 0 <= _check.number(name, value) <= most:
         _check.fail(name, f"0 to {most:g}", value)
     return value
-
-
-def _amount(name: str, x: Tensor, images: Tensor, least: float = 0.0, most: float = 1e6) -> Tensor:
-    """One amount for each picture, checked and shaped to go with them: (B,) -> (B, 1, 1, 1)"""
-    _pictures(images)
-    if tuple(x.shape) != (len(images),):
-        _check.fail(name, f"shape ({len(images)},), one for each picture", tuple(x.shape))
-    if not (x.min() >= least and x.max() <= most):
-        _check.fail(name, f"{least:g} to {most:g}", f"{x.min():g} to {x.max():g}")
-    return x.view(-1, 1, 1, 1)  # (B, 1, 1, 1)
-
-
-def _pictures(images: Tensor) -> None:
-    if images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        _check.fail("images", "a floating-point tensor of shape (B, 3, H, W)", f"{images.dtype} {tuple(images.shape)}")

@@ -1,9 +1,15 @@
 """ProLIP: embeddings that know what they don't know. The method, inclusion, and the uses of a variance."""
 
-from minilip.prolip.inclusion import clip_norm, inclusion, inclusion_difference, inclusion_loss, projection_residual
+from minilip.prolip.inclusion import (
+    clip_norm,
+    contains,
+    inclusion,
+    inclusion_difference,
+    inclusion_loss,
+    projection_residual,
+)
 from minilip.prolip.model import ProLIP, csd, ppcl_loss, reparametrise, vib_loss
 from minilip.prolip.uncertainty import (
-    contains,
     gallery_scores,
     partial_spearman,
     prompt_weights,

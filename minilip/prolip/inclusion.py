@@ -1,6 +1,7 @@
 r"""Three meanings of "inside": a Gaussian in a Gaussian, a vector in a subspace, a vector in a ball.
 
-The first is the inclusion test and loss of ProLIP, Chun et al. 2025 (arXiv 2410.18857). All derived in lesson 12.
+The first is the inclusion test and loss of ProLIP, Chun et al. 2025 (arXiv 2410.18857), and a score of our own that
+keeps apart who is wider and who is near. All derived in lesson 12.
 
 Letters: B batch, D embedding dimension, K basis vectors, mu mean, v variance, logvar = log v.
 Every Gaussian has a diagonal covariance, so that a density is a product and its logarithm a sum over D dimensions.
@@ -100,6 +101,38 @@ def inclusion_loss(
     _check.positive("scale", scale)
     _check.number("eps", eps)
     return -F.logsigmoid(scale * _difference(mu1, logvar1 - eps, mu2, logvar2 - eps)).mean()
+
+
+@_check.full_precision
+def contains(mu1: Tensor, logvar1: Tensor, mu2: Tensor, logvar2: Tensor) -> Tensor:
+    r"""Is the first inside the second? Only if the second is the wider one and the two are in one place.
+
+    $$ C(1 \subset 2) = \frac{V_2 - V_1}{V_2 + V_1}
+       \exp\Big( -\frac1{2D} \sum_{d=1}^D \frac{(\mu_1 - \mu_2)^2}{v_1 + v_2} \Big), \qquad V = \prod_{d=1}^D \sqrt v $$
+
+    The first factor is the *direction*, a comparison of volumes: above 0 if the second is wider, blind to the means.
+    The second is the *compatibility*, from 0 to 1: the overlap of the two, as a share of what it would be with the
+    means in one place, as a geometric mean over the dimensions. It is blind to the order of the two. Their product is
+    above 0 for a pair that includes, the opposite for the same pair reversed and near 0 for two that have nothing to do
+    with each other; and unlike a sum or a mean of ranks it does not depend on which other pairs are scored.
+    Of the other scores, `inclusion_difference` is mostly a direction, and `inclusion` mostly a compatibility.
+
+    Args:
+        mu1, logvar1: (B, D), of what should be inside.
+        mu2, logvar2: (B, D), of what should hold it.
+
+    Returns:
+        (B,), from -1 to 1; changes its sign with the order of the two.
+
+    Raises:
+        ValueError: shapes differ, numbers that are not finite.
+
+    Source: this course; lesson 12.
+    """
+    _four(mu1, logvar1, mu2, logvar2)
+    direction = ((logvar2 - logvar1).sum(dim=1) / 4).tanh()  # (B,) tanh of half the difference of log V
+    distance = (mu1 - mu2).square() * (-torch.logaddexp(logvar1, logvar2)).exp()  # (B, D)
+    return direction * (-distance.mean(dim=1) / 2).exp()  # (B,)
 
 
 @_check.full_precision

@@ -1,7 +1,7 @@
-r"""What a Gaussian knows that a vector does not: how unsure it is, which prompts to trust, what is inside what.
+r"""What a Gaussian knows that a vector does not: how unsure it is, and which prompts to trust.
 
-Chun et al. 2025 (arXiv 2410.18857) and its released code, derived in lesson 12; inclusion itself is in `inside.py`.
-What an uncertainty is worth is told by `evaluate.risk_coverage`.
+Chun et al. 2025 (arXiv 2410.18857) and its released code, derived in lesson 12. What is inside what: `inclusion.py`.
+What an uncertainty is worth is told by `minilip.evaluation.risk_coverage`.
 
 Letters: B batch, Q queries, G gallery items, K prompts of one class, N samples, D embedding dimension, mu mean,
 v variance, logvar = log v, pi weights of the prompts, alpha of their prior.
@@ -266,36 +266,3 @@ def _ranks(x: Tensor) -> np.ndarray:
     """1 is the smallest; equal values share the mean of their ranks. (N,) -> (N,)"""
     _, group, size = np.unique(x.detach().cpu().numpy(), return_inverse=True, return_counts=True)
     return (np.cumsum(size) - (size - 1) / 2)[group]
-
-
-@_check.full_precision
-def contains(mu1: Tensor, logvar1: Tensor, mu2: Tensor, logvar2: Tensor) -> Tensor:
-    r"""Is the first inside the second? Only if the second is the wider one and the two are in one place.
-
-    $$ C(1 \subset 2) = \frac{V_2 - V_1}{V_2 + V_1}
-       \exp\Big( -\frac1{2D} \sum_{d=1}^D \frac{(\mu_1 - \mu_2)^2}{v_1 + v_2} \Big), \qquad V = \prod_{d=1}^D \sqrt v $$
-
-    The first factor is the *direction*, a comparison of volumes: above 0 if the second is wider, blind to the means.
-    The second is the *compatibility*, from 0 to 1: the overlap of the two, as a share of what it would be with the
-    means in one place, as a geometric mean over the dimensions. It is blind to the order of the two. Their product is
-    above 0 for a pair that includes, the opposite for the same pair reversed and near 0 for two that have nothing to do
-    with each other; and unlike a sum or a mean of ranks it does not depend on which other pairs are scored.
-    Of the scores of `inside.py`, `inclusion_difference` is mostly a direction, and `inclusion` mostly a compatibility.
-
-    Args:
-        mu1, logvar1: (B, D), of what should be inside.
-        mu2, logvar2: (B, D), of what should hold it.
-
-    Returns:
-        (B,), from -1 to 1; changes its sign with the order of the two.
-
-    Raises:
-        ValueError: shapes differ, numbers that are not finite.
-
-    Source: this course; lesson 12.
-    """
-    for name, x in (("logvar1", logvar1), ("mu2", mu2), ("logvar2", logvar2)):
-        _check.paired("mu1", mu1, name, x, least=1)
-    direction = ((logvar2 - logvar1).sum(dim=1) / 4).tanh()  # (B,) tanh of half the difference of log V
-    distance = (mu1 - mu2).square() * (-torch.logaddexp(logvar1, logvar2)).exp()  # (B, D)
-    return direction * (-distance.mean(dim=1) / 2).exp()  # (B,)

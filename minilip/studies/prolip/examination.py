@@ -22,9 +22,8 @@ from minilip.clip import CLIP
 from minilip.data.scenes import Latents, Scenes
 from minilip.evaluation import aurc, risk_coverage
 from minilip.prolip import ProLIP, reparametrise
-from minilip.prolip.inclusion import inclusion, inclusion_difference
+from minilip.prolip.inclusion import contains, inclusion, inclusion_difference
 from minilip.prolip.uncertainty import (
-    contains,
     gallery_scores,
     partial_spearman,
     prompt_weights,

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from minilip import _check
 from minilip.data.scenes import (
-    _BACKGROUND_RGB,
     ATTRIBUTES,
     BACKGROUNDS,
     COLOURS,
@@ -21,6 +20,9 @@ from minilip.data.scenes import (
     SIZES,
     Latents,
     Scenes,
+)
+from minilip.data.scenes import (
+    BACKGROUND_RGB as _BACKGROUND_RGB,
 )
 from minilip.nn.tokenizer import MASK, PAD, Tokenizer
 
