@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import NoReturn, ParamSpec, TypeVar
 
 import torch
@@ -80,10 +81,10 @@ def views(x1: Tensor, x2: Tensor) -> None:
 def width(name: str, tower: nn.Module) -> int:
     """D of a tower: a module that turns a batch into features (B, D) and says how long they are, in `.dim`."""
     dim = getattr(tower, "dim", None)
-    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+    if isinstance(dim, bool) or not isinstance(dim, Integral) or dim < 1:
         came = f"{type(tower).__name__} without one" if dim is None else f"{type(tower).__name__} with {dim!r}"
         fail(name, "a tower with a whole number `.dim`, the length of its features", came)
-    return dim
+    return int(dim)
 
 
 def full_precision(loss: Callable[P, R]) -> Callable[P, R]:

@@ -156,7 +156,7 @@ def _codepoint(entry: dict[str, Any]) -> str:
 
 
 def _number(ids: list[int], names: dict[str, str]) -> tuple[Tensor, list[str]]:
-    """Number without gaps, since some groups have no concept here: (C,) int64, and the names in use."""
+    """Number consecutively, since some groups have no concept here: (C,) int64, and the names in use."""
     used = sorted(set(ids))
     return torch.tensor([used.index(i) for i in ids]), [names[str(i)] for i in used]
 

@@ -44,7 +44,7 @@ def gallery_scores(mu: Tensor, gallery_mu: Tensor, gallery_logvar: Tensor) -> Te
 
     $$ s_{qg} = \mu_q^\top \mu_g - \tfrac12 \sum_{d=1}^D v_{gd} $$
 
-    For means of length 1 this is 1 - d/2 with the sampled distance d of `prolip.csd`, but for the variance of the
+    For means of length 1 this is 1 - d/2 with the sampled distance d of `csd`, but for the variance of the
     query: that adds one number to a whole row, and the order of the gallery for one query, or a softmax over it, does
     not see it. In the other direction the two change places, so neither matrix is the transpose of the other.
 
