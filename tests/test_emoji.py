@@ -10,13 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_fetch import Server, pin
 from torch.nn.functional import avg_pool2d
 from torch.utils.data import DataLoader
 
 from minilip.data import concepts, fetch
 from minilip.data.emoji import ARTISTS, FIT, SEEN_ARTISTS, UNSEEN_ARTIST, EmojiPairs, render, render_poses
 from minilip.data.fetch import MissingData
+from tests.test_fetch import Server, pin
 
 SQUARE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><path d="M0 0h10v10H0z"/></svg>'
 
