@@ -637,8 +637,10 @@ for k in TRAINED_ON:
     for seed in SEEDS:
         torch.manual_seed(seed)
         critic = Critic(3).to(device)
-        draw = lambda g, k=k: [scramble(v, k) for v in hidden.sample(64, g)]
-        fit(critic, draw, STEPS, lr=3e-3, weight_decay=0.01, seed=seed, label=f"{k} layers, seed {seed}")
+        fit(
+            critic, lambda g, k=k: [scramble(v, k) for v in hidden.sample(64, g)], STEPS, lr=3e-3, weight_decay=0.01,
+            seed=seed, label=f"{k} layers, seed {seed}",
+        )
         known.setdefault(k, []).append(certified(critic, k))
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.7))
 left.plot([k for k in known for _ in known[k]], [v for k in known for v in known[k]], "x", color=plot.BLUE)

@@ -340,9 +340,11 @@ with torch.no_grad():
     L6 = one_way.basis[0].numpy()
     best = []
     for i in range(4):
-        distance = lambda t, i=i: float(np.linalg.norm(expm(t * L6) @ z[i].numpy() - z_g[i].numpy()))
-        starts = zip(np.linspace(-3, 2.8, 30), np.linspace(-2.8, 3, 30))
-        best.append(min(minimize_scalar(distance, bounds=b, method="bounded").fun for b in starts))
+        def distance(t, i=i):
+            return float(np.linalg.norm(expm(t * L6) @ z[i].numpy() - z_g[i].numpy()))
+
+        windows = zip(np.linspace(-3, 2.8, 30), np.linspace(-2.8, 3, 30))
+        best.append(min(minimize_scalar(distance, bounds=w, method="bounded").fun for w in windows))
     same("(14) the best t", found, torch.tensor(best), tolerance=1e-4)
     print("      without an operator", *(f"{x:.3f}" for x in (z - z_g).norm(dim=1)))
     same("(14) pose forgotten: the best t moves nothing", one_way(z, search(one_way, z, z, grid, steps=8)), z)
@@ -956,12 +958,12 @@ print("commutator: root mean square of [L1, L2] z over that of L1 L2 z; 1.41 for
 
 
 # %%
-def over_both(base, control, over, cell, reader="linear probe", draws=budget(cpu=1000, quick=20)):
+def over_both(base, control, over, cell, reader="linear probe"):
     """A paired difference in points: (mean, low, high, each draw), seeds and concepts both drawn again."""
     (hits, many), (before, _) = (per_concept(base, c, reader, cell) for c in (control, over))
     rng, (seeds, concepts) = np.random.default_rng(0), hits.shape
     means = []
-    for _ in range(draws):
+    for _ in range(budget(cpu=1000, quick=20)):
         rows, columns = rng.integers(seeds, size=seeds), rng.integers(concepts, size=concepts)
         some, of = (hits - before)[rows][:, columns], many[rows][:, columns]
         means.append(100 * some.sum() / of.sum())
