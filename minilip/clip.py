@@ -6,7 +6,7 @@ Letters: B batch, D embedding dimension, s logit scale (1 / temperature), b logi
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -120,14 +120,14 @@ class CLIP(nn.Module):
         """(B, L) -> unit vectors (B, D)"""
         return unit(self.text_map(self.text_tower(tokens)))  # (B, D)
 
-    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         """(images, tokens) -> the symmetric InfoNCE of the batch, and the logit scale."""
         images, tokens = batch
         with torch.no_grad():
             self.logit_scale.clamp_(0, math.log(100))  # here rather than after the step, so that any loop keeps it
         scale = self.logit_scale.exp()
         image, text = gather(self.encode_image(images)), gather(self.encode_text(tokens))  # (B, D) each
-        return clip_loss(image, text, scale), {"logit scale": scale.item()}
+        return clip_loss(image, text, scale), {"logit scale": scale.detach()}
 
 
 def _projection(tower: nn.Module, after: int, hidden: int | None) -> nn.Module:
