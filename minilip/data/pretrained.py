@@ -28,9 +28,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from minilip import _check
+from minilip._files import replacing
 from minilip.data import home
-from minilip.data.emoji import ARTISTS, EmojiPairs, cached
-from minilip.data.fetch import File, MissingData, Package, _missing, _verify, replacing
+from minilip.data.cache import cached
+from minilip.data.emoji import ARTISTS, EmojiPairs
+from minilip.data.fetch import File, MissingData, Package, _missing, _verify
 
 COMMAND = "python -m minilip.data.pretrained"
 BATCH = 64

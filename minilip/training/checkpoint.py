@@ -145,6 +145,8 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
     with path.open("rb"):  # what cannot be opened is no damage
         pass
     try:
+        if zipfile.is_zipfile(path) and (part := zipfile.ZipFile(path).testzip()):
+            raise ValueError(f"{part} has other bytes than were written")  # torch does not look
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
