@@ -22,10 +22,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minilip import _locks
-from minilip._locks import alone
 from minilip.data import fetch as module
+from minilip.data import locks
 from minilip.data.fetch import File, MissingData, Package, WrongReply, fetch
+from minilip.data.locks import alone
 
 BIG = os.urandom(200_000)
 SMALL = b'{"licence": "MIT"}'
@@ -379,7 +379,7 @@ def test_a_lock_that_a_killed_process_left_keeps_nobody_out(server, tmp_path):
 
 
 def test_who_holds_a_file_and_brings_nothing_is_not_waited_for(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(_locks, "PATIENCE", 0.3)
+    monkeypatch.setattr(locks, "PATIENCE", 0.3)
     part = PACKAGE.folder(tmp_path) / "big.json.part"
     part.parent.mkdir(parents=True)
     with alone(part):
@@ -397,7 +397,7 @@ def test_a_folder_without_locks_is_no_reason_to_fail(server, tmp_path, monkeypat
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(_locks.fcntl, "flock", refuse)
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
     fetch([PACKAGE], tmp_path)
     assert contents(tmp_path) == GOOD
 

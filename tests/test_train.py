@@ -21,7 +21,6 @@ from torch.overrides import TorchFunctionMode
 
 from minilip._check import NotFinite
 from minilip.clip import CLIP
-from minilip.nn.modes import evaluating
 from minilip.nn.text import BagOfWords
 from minilip.nn.tokenizer import Tokenizer
 from minilip.nn.vision import ConvNet
@@ -624,18 +623,6 @@ def test_metrics_keep_the_value_of_their_own_step(monkeypatch):
 
 
 # ---- modes, time, precision, schedule --------------------------------------------------------------------------------
-
-
-def test_evaluating_gives_every_part_its_mode_back():
-    model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.BatchNorm1d(2), nn.Dropout()))
-    model[1][0].eval()  # frozen on purpose
-    before = [m.training for m in model.modules()]
-    with evaluating(model):
-        assert not any(m.training for m in model.modules())
-    assert [m.training for m in model.modules()] == before
-    with pytest.raises(KeyboardInterrupt), evaluating(model):
-        raise KeyboardInterrupt
-    assert [m.training for m in model.modules()] == before == [True, True, True, False, True]
 
 
 def test_a_part_that_stays_in_eval_mode_stays_so_after_watch():

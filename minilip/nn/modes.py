@@ -1,27 +1,25 @@
-"""Train and eval mode, for a while."""
-
-from __future__ import annotations
+"""Training and evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
+
 
 @contextmanager
-def evaluating(*models: nn.Module) -> Iterator[None]:
-    """Eval mode inside the block; after it, however it ends, every submodule is in the mode in which it was.
+def evaluating(model: M) -> Iterator[M]:
+    """The model in eval mode inside the block, and each of its modules in its own mode again after it.
 
-    with evaluating(model), torch.no_grad():
-        z = model(x)
-
-    `model.train()` would not do: it wakes the parts that were frozen in eval mode on purpose.
+    Also after an error or an interrupted cell. A part that was frozen in eval mode stays so: `model.train()` would not
+    know of it.
     """
-    before = [(module, module.training) for model in models for module in model.modules()]
+    modes = [(module, module.training) for module in model.modules()]
     try:
-        for model in models:
-            model.eval()
-        yield
+        model.eval()
+        yield model
     finally:
-        for module, training in before:
+        for module, training in modes:
             module.training = training
