@@ -92,6 +92,7 @@ def test_interval_has_its_ends_at_the_percentiles_of_95_percent():
 def test_interval_is_the_same_for_the_same_seed():
     x = np.random.default_rng(0).normal(size=50)
     assert interval(x, seed=3) == interval(torch.from_numpy(x), seed=3) != interval(x, seed=4)
+    assert interval(x) == interval(x, draws=1000, seed=0)
 
 
 def test_interval_draws_groups_whole_and_weighs_each_value():
