@@ -495,6 +495,14 @@ def test_a_refusal_of_what_is_not_finite_names_the_step(look):
     assert isinstance(error.value.__cause__, NotFinite)
 
 
+def test_the_first_step_that_was_not_finite_is_named_and_not_the_one_that_noticed(monkeypatch):
+    monkeypatch.setitem(loop.LOOK, "cpu", 10)
+    model = Refuses(at=4)
+    model.explode_at = 3
+    with pytest.raises(FloatingPointError, match="the loss became inf at step 2"):
+        fit(model, batches, 10, progress=False)
+
+
 def test_an_error_after_a_parameter_was_lost_names_the_step(look):
     class Loses(Refuses):
         def loss(self, batch):
