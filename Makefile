@@ -36,7 +36,7 @@ bench: .venv/test-ready  ## minilip and its peers side by side
 lint: .venv/test-ready  ## style, types and the direction of imports
 	.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy && .venv/bin/lint-imports
 
-constraints: test  ## write the versions that have just passed into constraints.txt
+constraints: .venv/test-ready  ## write the versions that make test has passed with into constraints.txt
 	.venv/bin/python -m tools.constraints
 
 # A stamp says that everything before it succeeded: a set-up that was killed starts again, a finished one does not.

@@ -218,6 +218,15 @@ def test_version_is_the_library_s():
     assert f"## {minilip.__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
+def test_a_wheel_would_hold_every_file():
+    setuptools, library = PROJECT["tool"]["setuptools"], ROOT / "minilip"
+    assert setuptools["packages"]["find"] == {"include": ["minilip*"]}  # folders with an __init__.py
+    files = [path for path in library.rglob("*") if path.is_file() and path.suffix not in (".pyc", ".part", ".tmp")]
+    packed = {path for pattern in setuptools["package-data"]["minilip"] for path in library.glob(pattern)}
+    packed |= {path for path in files if path.suffix == ".py" and (path.parent / "__init__.py").exists()}
+    assert library / "py.typed" in packed and set(files) - packed == set()
+
+
 def test_targets_that_are_named_exist():
     made = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
     texts = [(ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md", ".ci/run", "Makefile")]

@@ -1,6 +1,6 @@
 """Write constraints.txt: the versions that are installed here, with which the tests have just passed.
 
-    make constraints      run the tests with the newest versions, then this
+    make test constraints
 
 A learner installs exactly these on the day when a newer release breaks something: README says how.
 """
