@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minilip import _check
-from minilip.infonce import symmetric_info_nce_tiled
 from minilip.nn.gather import gather
 from minilip.nn.modes import evaluating
 from minilip.nn.tokenizer import Tokenizer, fill
 from minilip.nn.vectors import unit
+from minilip.tiled import symmetric_info_nce_tiled
 
 
 @_check.full_precision
@@ -190,6 +190,7 @@ class SigLIP(CLIP):
 def _projection(before: int, after: int, hidden: int | None) -> nn.Module:
     if hidden is None:
         return nn.Linear(before, after, bias=False)
+    _check.count("hidden", hidden)
     return nn.Sequential(nn.Linear(before, hidden), nn.GELU(), nn.Linear(hidden, after, bias=False))
 
 
