@@ -92,8 +92,14 @@ def pairwise_sigmoid(logits: Tensor) -> Tensor:
     Returns:
         Nats per image.
 
+    Raises:
+        ValueError: not (B, B) finite numbers.
+
     Source: Zhai et al. 2023, eq. 1; lessons 07 and 12.
     """
+    _check.embeddings("logits", logits)
+    if logits.shape[0] != logits.shape[1]:
+        _check.fail("logits", "shape (B, B)", tuple(logits.shape))
     sign = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1  # (B, B) y
     return -F.logsigmoid(sign * logits).sum() / len(logits)
 
