@@ -35,6 +35,8 @@ def risk_coverage(confidence: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
     Source: El-Yaniv and Wiener 2010, Geifman and El-Yaniv 2017 (arXiv 1705.08500); lesson 12.
     """
+    _check.tensor("confidence", confidence)
+    _check.tensor("right", right)
     if confidence.dim() != 1 or len(confidence) == 0:
         _check.fail("confidence", "shape (N,)", tuple(confidence.shape))
     if right.shape != confidence.shape or right.dtype != torch.bool:

@@ -175,6 +175,7 @@ def reweighted_class(mu: Tensor, logvar: Tensor, weights: Tensor) -> tuple[Tenso
     Source: Chun et al. 2025, Bayesian prompt re-weighting; lesson 12.
     """
     _check.paired("mu", mu, "logvar", logvar, least=1)
+    _check.tensor("weights", weights)
     if weights.shape != (len(mu),):
         _check.fail("weights", f"shape ({len(mu)},)", tuple(weights.shape))
     _check.finite("weights", weights)
@@ -210,6 +211,7 @@ def traverse(start: Tensor, root: Tensor, steps: int = 50) -> Tensor:
     Source: Chun et al. 2025, image traversal in the released code; lesson 12.
     """
     for name, x in (("start", start), ("root", root)):
+        _check.tensor(name, x)
         if x.dim() != 1 or not x.is_floating_point() or x.shape != start.shape:
             _check.fail(name, "two floating-point vectors (D,) of one length", f"{x.dtype} {tuple(x.shape)}")
         _check.finite(name, x)
@@ -245,6 +247,8 @@ def partial_spearman(x: Tensor, y: Tensor, given: Tensor) -> float:
 
     Source: the partial correlation of textbooks, of ranks; lesson 12.
     """
+    for name, v in (("x", x), ("y", y), ("given", given)):
+        _check.tensor(name, v)
     given = given[:, None] if given.dim() == 1 else given  # (N, G)
     for name, v, shape in (("x", x, x.shape), ("y", y, x.shape), ("given", given, (*x.shape, *given.shape[1:]))):
         if x.dim() != 1 or given.dim() != 2 or v.shape != shape:

@@ -132,7 +132,7 @@ class Learner(nn.Module):
             ssl = (
                 vicreg_loss(x, y) / 25
                 if self.base == "vicreg"
-                else nt_xent(*(F.normalize(v, dim=1) for v in (x, y)), TEMPERATURE)  # type: ignore[call-arg]
+                else nt_xent(*(F.normalize(v, dim=1) for v in (x, y)), TEMPERATURE)  # type: ignore[arg-type, call-arg]
             )
         if self.control in ("alone", "positives"):
             return ssl, {"ssl": ssl.item()}
