@@ -91,7 +91,7 @@ def is_real(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-# ---- the catch --------------------------------------------------------------------------------------------------------
+# ---- the catch -------------------------------------------------------------------------------------------------------
 
 
 def without_a_device(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
