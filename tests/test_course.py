@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from minilip import course
-from minilip.course import CLAIMS, UNTESTABLE, budget, claim, quick, same, setup, show
+from minilip.course import CLAIMS, UNTESTABLE, budget, claim, quick, same, session, setup, show, showing
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
     monkeypatch.setenv("MINILIP_BUDGET", "cpu")
     monkeypatch.setenv("MINILIP_HOME", str(tmp_path))
-    monkeypatch.setattr(course, "_claims", {"lesson": "", "rows": {}})
+    monkeypatch.setattr(session, "claims", {"lesson": "", "rows": {}})
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -149,7 +149,7 @@ def test_show_dedents_a_method(capsys):
 def displays(monkeypatch):
     """What a notebook would receive: (bundle, display id, whether it updates)."""
     shown = []
-    monkeypatch.setattr(course, "emit", lambda bundle, display_id, update: shown.append((bundle, display_id, update)))
+    monkeypatch.setattr(showing, "emit", lambda bundle, display_id, update: shown.append((bundle, display_id, update)))
     return shown
 
 
