@@ -113,11 +113,11 @@ def handed_out(exercise: checks.Exercise | checks.Prediction, attempt: Any) -> b
     """Whether an attempt is the library's function or the reference, however wrapped, or an answer handed out."""
     if isinstance(exercise, checks.Prediction):
         return isinstance(attempt, Given) or any(attempt is given for given in _given)
-    ours = [layer for function in (exercise.library, exercise.reference) for layer in _layers(function)]
-    return any(layer is own for layer in _layers(attempt) for own in ours)
+    ours = [layer for function in (exercise.library, exercise.reference) for layer in layers(function)]
+    return any(layer is own for layer in layers(attempt) for own in ours)
 
 
-def _layers(function: Any) -> Iterator[Any]:
+def layers(function: Any) -> Iterator[Any]:
     """A function, and what it is wrapped around: by partial, functools.wraps, or as a method."""
     for _ in range(100):  # a chain may lead back into itself
         yield function
