@@ -28,9 +28,9 @@ from minilip.course.grade import wire
 from minilip.course.grade.notebook import Cell, Unreadable, lesson_of, read
 from minilip.course.grade.remote import Gone, Process, Remote
 
-__all__ = ["TIMEOUT", "Row", "Unreadable", "grade", "lesson_of", "lessons", "read"]
+__all__ = ["TIMEOUT", "Cell", "Row", "Unreadable", "grade", "lesson_of", "lessons", "read", "rows_of"]
 
-TIMEOUT = 60.0  # seconds
+TIMEOUT = 30.0  # seconds
 LIBRARY = "the library's version was handed in"
 WHOLE = 20  # times the limit of a cell is the limit of a notebook
 
@@ -48,15 +48,15 @@ class Row:
     judged: bool = field(default=False, repr=False)
 
 
-def lessons() -> list[str]:
-    """Those that have exercises with checks."""
-    return list(dict.fromkeys(lesson for lesson, _ in checks.catalogue().values()))
+def lessons() -> dict[str, str]:
+    """The lesson of each check."""
+    return {name: lesson for name, (lesson, _) in checks.catalogue().items()}
 
 
 def rows_of(lesson: str) -> list[Row]:
     """What the library asks in a lesson, nothing solved yet."""
     asked = json.loads(Path(__file__).parents[1].joinpath("exercises.json").read_text("utf-8")).get(lesson, [])
-    there = {name for name, (its, _) in checks.catalogue().items() if its == lesson}
+    there = {name for name, its in lessons().items() if its == lesson}
     rows = []
     for exercise in asked:
         found = {check: name for check, name in exercise["checks"].items() if check in there}
@@ -173,10 +173,10 @@ class _Grading:
             if row.judged:
                 continue
             own = re.compile(rf'"{re.escape(row.check)}"|\b(?:def\s+)?{row.name or "(?!)"}\s*[=(]')
-            failed = self.raised | self.gone
-            of_it = [failed[where] for where, source in self.cells if where in failed and own.search(source)]
-            if found := of_it[:1] or [self.gone[row.check]] * (row.check in self.gone):
-                row.status, row.detail = "could not run", found[0]
+            lost = self.raised | self.gone
+            of_it = [where for where, source in self.cells if own.search(source)]
+            if failed := [lost[where] for where in of_it if where in lost]:
+                row.status, row.detail = "could not run", failed[0]
             elif self.allowance() <= 0:
                 row.status, row.detail = "could not run", f"the notebook took longer than {WHOLE * self.timeout:g} s"
             elif not row.detail:

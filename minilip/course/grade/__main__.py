@@ -52,7 +52,9 @@ def main(arguments: list[str] | None = None, program: str = "python -m minilip.c
         prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("notebook", nargs="+", type=Path)
-    parser.add_argument("--lesson", choices=grade.lessons(), help="where a file's name and its set-up do not say")
+    parser.add_argument(
+        "--lesson", choices=sorted(set(grade.lessons().values())), help="where a file's name and its set-up do not say"
+    )
     parser.add_argument(
         "--timeout",
         type=seconds,

@@ -45,16 +45,20 @@ def read(path: Path) -> list[Cell]:
     return cells
 
 
-def lesson_of(path: Path, cells: list[Cell], lessons: list[str]) -> str:
-    """The lesson that the file is named after, else the one that its cells set up.
+def lesson_of(path: Path, cells: list[Cell], lessons: dict[str, str]) -> str:
+    """The lesson that the file is named after, else the one that its cells set up, else the one whose checks they call.
+
+    Args:
+        lessons: of each check.
 
     Raises:
-        Unreadable: neither says, or the cells set up several.
+        Unreadable: none of these names one lesson.
     """
-    named = [lesson for lesson in lessons if lesson in path.stem]
-    source = "\n".join(cell.source for cell in cells)
-    set_up = set(re.findall(r"""\bsetup\(\s*["'](\w+)["']""", source)) & set(lessons)
-    for candidates in (named, set_up):
+    known, source = set(lessons.values()), "\n".join(cell.source for cell in cells)
+    named = {lesson for lesson in known if lesson in path.stem}
+    set_up = set(re.findall(r"""\bsetup\(\s*["'](\w+)["']""", source)) & known
+    checked = {lessons[name] for name in re.findall(r"""\bcheck\(\s*["']([\w.]+)["']""", source) if name in lessons}
+    for candidates in (named, set_up, checked):
         if len(candidates) == 1:
             return next(iter(candidates))
-    raise Unreadable(f"{path}: which lesson is it? Say --lesson, one of {', '.join(lessons)}")
+    raise Unreadable(f"{path}: which lesson is it? Say --lesson, one of {', '.join(sorted(known))}")
