@@ -323,9 +323,15 @@ def test_changes_to_arguments_and_errors_come_back():
         x.mul_(2)
         items.append(3)
 
-    x, items = torch.ones(2), [1]
-    remote.Remote(Here(change))(x, items)
-    assert x.tolist() == [2, 2] and items == [1, 3]
+    x, y, items = torch.ones(2), torch.ones(2), [1]
+    remote.Remote(Here(lambda x, items, y: (change(x, items), y.mul_(1))))(x, items, y)
+    assert x.tolist() == [2, 2] and items == [1, 3] and y._version == 1
+    learns = torch.ones(2, requires_grad=True).clone()
+    remote.Remote(Here(lambda x: x.add_(1).sum()))(learns)
+    assert learns.tolist() == [2, 2]
+    kept = torch.ones(2)
+    remote.Remote(Here(lambda x: x + 1))(kept)
+    assert kept._version == 0
     for error in (KeyError("a"), ValueError("b"), torch.linalg.LinAlgError("c"), NotImplementedError(), SystemExit(2)):
 
         def fails(error=error):

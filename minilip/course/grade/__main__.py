@@ -52,16 +52,10 @@ def main(arguments: list[str] | None = None, program: str = "python -m minilip.c
         prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("notebook", nargs="+", type=Path)
-    parser.add_argument(
-        "--lesson", choices=sorted(set(grade.lessons().values())), help="where a file's name and its set-up do not say"
-    )
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        default=grade.TIMEOUT,
-        metavar="S",
-        help="seconds for each cell and each exercise (60)",
-    )
+    known = sorted(set(grade.lessons().values()))
+    parser.add_argument("--lesson", choices=known, help="where neither a file's name nor its cells say")
+    limit = f"seconds for each cell and each exercise ({grade.TIMEOUT:g})"
+    parser.add_argument("--timeout", type=seconds, default=grade.TIMEOUT, metavar="S", help=limit)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all rows to this file too")
     options = parser.parse_args(arguments)
     status, lines = 0, []

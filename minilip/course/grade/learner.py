@@ -75,14 +75,21 @@ class Learner:
                 found = torch.autograd.grad(returned, given, grads, allow_unused=True, retain_graph=True)
                 return {"gradients": [g if g is None else wire.pack(g) for g in found]}
             given = [wire.unpack(x).requires_grad_() for x in message["live"]]
-            args = wire.unpack(message["call"], given)
-            with library_calls(name) as seen, torch.random.fork_rng(devices=[]), torch.enable_grad():
+            with torch.random.fork_rng(devices=[]), torch.enable_grad(), library_calls(name) as seen:
                 torch.default_generator.manual_seed(0)
+                args = wire.unpack(message["call"], [x.clone() for x in given])  # no leaves, which refuse a change
                 output = attempt(*args)
             live: list[Tensor] = []
             value = packed(output, live)
             calls.append((given, live))
-            return {"value": value, "live": [wire.pack(x) for x in live], "after": packed(args), "library": bool(seen)}
+            changed = [i for i, x in enumerate(args) if isinstance(x, Tensor) and x._version]
+            return {
+                "value": value,
+                "live": [wire.pack(x) for x in live],
+                "after": packed(args),
+                "changed": changed,
+                "library": bool(seen),
+            }
         except BaseException as error:  # a learner's function may raise SystemExit too
             return {"raised": described(error)}
 

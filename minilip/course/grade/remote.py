@@ -137,13 +137,13 @@ class Remote:
     def __call__(self, *args: Any) -> Any:
         live: list[Tensor] = []
         call = wire.pack(list(args), live)
-        before = wire.pack(list(args))
+        before = [wire.pack(x) for x in args]
         answer = self.ask({"call": call, "live": [wire.pack(x) for x in live]}, "value")
         number, self.calls = self.calls, self.calls + 1
         self.library = self.library or answer["library"]
-        if answer["after"] != before:
-            for mine, theirs in zip(args, wire.unpack(answer["after"]), strict=True):
-                _become(mine, theirs)
+        for i, (mine, now) in enumerate(zip(args, answer["after"]["list"], strict=True)):
+            if now != before[i] or i in answer["changed"]:
+                _become(mine, wire.unpack(now))
         returned = [wire.unpack(x) for x in answer["live"]]
         if returned and live:
             returned = list(_Bridge.apply(self, number, returned, *live))
