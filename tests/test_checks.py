@@ -546,7 +546,7 @@ def learner(monkeypatch, tmp_path):
     sample.EXERCISES = {"row_entropy": ENTROPY, "sunrise": SUNRISE}
     monkeypatch.setitem(sys.modules, "minilip.course.checks.sample", sample)
     monkeypatch.setattr(checks, "_modules", lambda: ["sample"])
-    monkeypatch.setattr(record, "_session", {})
+    monkeypatch.setattr(record, "_session", [])
     monkeypatch.setattr(record, "_said", set())
     monkeypatch.setenv("MINILIP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MINILIP_BUDGET", "cpu")

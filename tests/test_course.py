@@ -92,7 +92,7 @@ check("clip.first_step", "up"), hint("clip.first_step"), progress()
         monkeypatch.setenv("PYTHONIOENCODING", encoding)
         run = subprocess.run([sys.executable, "-c", script], capture_output=True)
         assert run.returncode == 0, run.stderr
-        assert b"FAIL  clip.first_step" in run.stdout and b"Hint 1 of 3" in run.stdout
+        assert b"FAIL  clip.first_step" in run.stdout and b"Hint " in run.stdout
     assert "·" in run.stdout.decode("cp1252")  # what can be encoded stays
 
 
@@ -301,7 +301,7 @@ def test_a_quick_run_judges_no_claim(monkeypatch, capsys):
 @pytest.fixture
 def unsolved(monkeypatch):
     monkeypatch.delenv("MINILIP_STRICT", raising=False)
-    monkeypatch.setattr(record, "_session", {})
+    monkeypatch.setattr(record, "_session", [])
     return lambda: {name for name, row in record.rows().items() if row["status"] == "PASS"}
 
 
@@ -353,7 +353,7 @@ def test_values_of_all_kinds_are_marked(answer):
     prediction = checks.Prediction(answer, ("a", "b", "c"), ())
     given = exercises.hand_out(answer)
     assert exercises.handed_out(prediction, given) and not exercises.handed_out(prediction, answer)
-    assert torch.equal(torch.as_tensor(given), torch.as_tensor(answer)) if answer != "x" else given == answer
+    assert repr(given) == repr(answer)
 
 
 def test_a_whole_number_handed_out_is_one_for_torch():

@@ -20,7 +20,7 @@ def home(monkeypatch, tmp_path):
     monkeypatch.setenv("MINILIP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MINILIP_BUDGET", "cpu")
     monkeypatch.delenv("MINILIP_STRICT", raising=False)
-    monkeypatch.setattr(record, "_session", {})
+    monkeypatch.setattr(record, "_session", [])
     monkeypatch.setattr(record, "_said", set())
     (tmp_path / "home").mkdir()
     return tmp_path / "home"

@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,8 @@ Rows = dict[str, dict[str, Any]]  # name -> {"status", "hints"}
 STATUSES = ("PASS", "TODO", "FAIL")
 PATIENCE = 10.0  # seconds for which a lock is waited for; a kernel that hangs with it must not hang the others
 
-_session: Rows = {}  # what is not on disk
+_session: list[tuple[str, str | None, int]] = []  # what was recorded and is not on disk
+_alone = threading.RLock()  # of the threads of this kernel
 _said: set[str] = set()
 
 
@@ -51,21 +53,22 @@ def rows() -> Rows:
 
 def keep(name: str, status: str | None = None, hints: int = 0) -> None:
     """Record a verdict, or how many hints have been used. Solved once is solved."""
-    _change(_session, name, status, hints)
-    if _automated():
-        return
-    try:
-        path = home() / "progress.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
-            kept, whole = _read(path)
-            if not whole:
-                aside = _put_aside(path)
-                say(f"{path} could not be read whole: {len(kept)} of its rows are kept, and all of it in {aside.name}")
-            _write(path, _with_session(kept))
-        _session.clear()
-    except (OSError, RuntimeError, ValueError) as error:
-        _unkept(error)
+    with _alone:
+        _session.append((name, status, hints))
+        if _automated():
+            return
+        try:
+            path = home() / "progress.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(path):
+                kept, whole = _read(path)
+                if not whole:
+                    aside = _put_aside(path)
+                    say(f"{path} could not be read whole: {len(kept)} of its rows are kept, all of it in {aside.name}")
+                _write(path, _with_session(kept))
+            _session.clear()
+        except (OSError, RuntimeError, ValueError) as error:
+            _unkept(error)
 
 
 def _automated() -> bool:
@@ -73,16 +76,12 @@ def _automated() -> bool:
     return switches.strict() or switches.mode() == "quick"
 
 
-def _change(to: Rows, name: str, status: str | None, hints: int) -> None:
-    row = to.setdefault(name, {"status": "TODO", "hints": 0})
-    if status and row["status"] != "PASS":
-        row["status"] = status
-    row["hints"] = max(row["hints"], hints)
-
-
 def _with_session(kept: Rows) -> Rows:
-    for name, row in _session.items():
-        _change(kept, name, row["status"] if row["status"] != "TODO" else None, row["hints"])
+    for name, status, hints in _session:
+        row = kept.setdefault(name, {"status": "TODO", "hints": 0})
+        if status and row["status"] != "PASS":
+            row["status"] = status
+        row["hints"] = max(row["hints"], hints)
     return kept
 
 
