@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -146,7 +145,6 @@ def test_mistakes_errors_and_syntax_each_have_their_row():
 
 
 def test_what_never_ends_costs_its_own_row_only():
-    start = time.monotonic()
     rows = graded(
         START,
         "def my_clip_loss(image, text, logit_scale):\n    while True: pass\n" + CHECK,
@@ -155,7 +153,6 @@ def test_what_never_ends_costs_its_own_row_only():
         "first_step = check('clip.first_step', 'down').use",
         timeout=3,
     )
-    assert time.monotonic() - start < 60
     assert (rows["clip.clip_loss"].status, rows["clip.clip_loss"].detail) == ("FAIL", "took longer than 3 s")
     assert rows["clip.logit_gradient"].status == "FAIL" and "exit 3" in rows["clip.logit_gradient"].detail
     assert rows["clip.first_step"].status == "PASS" and rows["clip.siglip_loss"].status == "TODO"
