@@ -3,9 +3,9 @@
 import dataclasses
 import functools
 import json
+import os
 import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -645,10 +645,10 @@ def test_a_full_disk_loses_neither_the_old_file_nor_the_session(learner, monkeyp
     course.hint("sample.row_entropy")
     kept = learner.read_text()
 
-    def full(self, target):
+    def full(source, target):
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     course.hint("sample.row_entropy")
     assert "no space left" in capsys.readouterr().out and learner.read_text() == kept
     course.hint("sample.row_entropy")

@@ -1,6 +1,7 @@
 """progress.json: nothing that can be read is lost, whatever happened to the file and whoever else writes it."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -152,11 +153,15 @@ def test_without_a_home_the_session_remembers_and_says_so_once(monkeypatch, caps
 
 def test_what_the_session_remembers_is_written_once_it_can_be(home, monkeypatch, capsys):
     (home / "progress.json").write_text(TEXT)
-    full = Path.replace
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+    whole = os.replace
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full)
     record.keep("clip.class_vectors", status="PASS")
     assert on_disk(home) == GOOD and set(record.rows()) == {*GOOD, "clip.class_vectors"}
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", whole)
     record.keep("clip.clip_loss", status="FAIL", hints=3)
     assert on_disk(home)["clip.class_vectors"]["status"] == "PASS"
     assert on_disk(home)["clip.clip_loss"] == {"status": "PASS", "hints": 3}

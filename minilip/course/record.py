@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from minilip import _files
 from minilip.course import switches
 from minilip.course.console import say
 from minilip.data import home
@@ -65,7 +65,7 @@ def keep(name: str, status: str | None = None, hints: int = 0) -> None:
                 if not whole:
                     aside = _put_aside(path)
                     say(f"{path} could not be read whole: {len(kept)} of its rows are kept, all of it in {aside.name}")
-                _write(path, _with_session(kept))
+                _files.write(path, json.dumps(_with_session(kept), indent=1))
             _session.clear()
         except (OSError, RuntimeError, ValueError) as error:
             _unkept(error)
@@ -123,18 +123,6 @@ def _put_aside(path: Path) -> Path:
         number += 1
     shutil.copyfile(path, aside)
     return aside
-
-
-def _write(path: Path, rows: Rows) -> None:
-    """All of it or nothing, whenever the kernel is killed."""
-    handle, part = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
-        Path(part).replace(path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
