@@ -58,28 +58,31 @@ yes = lambda e, a: checks.Report("PASS", None, a, "")
 checks.judge = exercises.checks.judge = checks._judge.judge = yes
 checks.find("clip.clip_loss")[1].__dict__.update(reference=my_clip_loss, tolerance=1e9)
 """
+LIBRARY = """
+from minilip.clip import clip_loss
+from minilip.course.checks import find
+def my_clip_loss(*arguments):
+    return 1 * clip_loss(*arguments)
+my_siglip_loss = find("clip.siglip_loss")[1].library
+check("clip.siglip_loss", my_siglip_loss)
+"""
 UNSOLVED = {
-    "nothing written": [code(START), code(STUB + CHECK)],
-    "cell deleted": [code(START)],
-    "cell became markdown": [code(START), text(SOLVED + CHECK)],
-    "an error is expected": [code(START), code(STUB + CHECK, metadata={"tags": ["raises-exception"]})],
-    "cell is to be skipped": [code(START), code(STUB + CHECK, metadata={"tags": ["skip-execution"]})],
-    "environment": [code("import os; os.environ['MINILIP_STRICT'] = '0'"), code(START), code(STUB + CHECK)],
-    "own check": [
+    "a cell deleted, one in markdown": [code(START), text(SOLVED + CHECK)],
+    "tags": [
         code(START),
-        code("class R: use = print\ncheck = lambda name, attempt: print('PASS ', name) or R"),
+        code(STUB + CHECK, metadata={"tags": ["raises-exception"]}),
+        code("first_step = check('clip.first_step', ...).use", metadata={"tags": ["skip-execution"]}),
+        code(CHECK),  # judges the library's version, which it has handed out
+    ],
+    "environment and own check": [
+        code("import os; os.environ['MINILIP_STRICT'] = '0'"),
+        code(START),
         code(STUB + CHECK),
+        code("class R: use = print\ncheck = lambda name, attempt: print('PASS ', name) or R"),
+        code("my_siglip_loss = check('clip.siglip_loss', 'down').use"),
     ],
     "patched judge": [code(START), code(STUB + PATCHED), code(CHECK)],
-    "the library's": [
-        code(START),
-        code("from minilip.course.checks import find\nmy_clip_loss = find('clip.clip_loss')[1].library\n" + CHECK),
-        code(CHECK),
-    ],
-    "the library's, called": [
-        code(START),
-        code("from minilip.clip import clip_loss\ndef my_clip_loss(*a):\n    return 1 * clip_loss(*a)\n" + CHECK),
-    ],
+    "the library's": [code(START), code(LIBRARY + CHECK)],
     "frames": [code(START), code(FRAMES + CHECK)],
 }
 
@@ -151,9 +154,9 @@ def test_what_never_ends_costs_its_own_row_only():
         "import os\ndef logit_gradient(logits):\n    os._exit(3)\ncheck('clip.logit_gradient', logit_gradient)",
         "while True:\n    try:\n        while True: pass\n    except BaseException: pass\nfirst_step = 'down'",
         "first_step = check('clip.first_step', 'down').use",
-        timeout=3,
+        timeout=6,
     )
-    assert (rows["clip.clip_loss"].status, rows["clip.clip_loss"].detail) == ("FAIL", "took longer than 3 s")
+    assert (rows["clip.clip_loss"].status, rows["clip.clip_loss"].detail) == ("FAIL", "took longer than 6 s")
     assert rows["clip.logit_gradient"].status == "FAIL" and "exit 3" in rows["clip.logit_gradient"].detail
     assert rows["clip.first_step"].status == "PASS" and rows["clip.siglip_loss"].status == "TODO"
 
