@@ -30,7 +30,7 @@ else:
 Rows = dict[str, dict[str, Any]]  # name -> {"status", "hints"}
 
 STATUSES = ("PASS", "TODO", "FAIL")
-PATIENCE = 10.0  # seconds for which a lock is waited for; a kernel that hangs with it must not hang the others
+PATIENCE = 60.0  # seconds for which a lock is waited for; a kernel that hangs with it must not hang the others
 
 _session: list[tuple[str, str | None, int]] = []  # what was recorded and is not on disk
 _alone = threading.RLock()  # of the threads of this kernel
