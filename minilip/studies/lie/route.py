@@ -1,6 +1,8 @@
 """What the route of `orbits` reaches, and what its controls reach, seed by seed.
 
-`python -m minilip.studies.lie.route` measures every seed that `measured/orbits.jsonl` lacks.
+`python -m minilip.studies.lie.route` measures what `measured/orbits.jsonl` and `measured/rotation-and-scale.jsonl`
+lack: for each of three seeds an encoder with its generator, its controls and both trained together, and an encoder
+with two generators, rotation and scale; about ten and five minutes on a core.
 
 Letters as in `orbits`. Source: ours; lesson 06.
 """
@@ -21,6 +23,7 @@ from minilip.evaluation import encode
 from minilip.lie import LieOperator, search, spectrum
 from minilip.nn.augment import move, recolour
 from minilip.studies.lie import orbits
+from minilip.studies.lie.learners import pairs as pose_pairs
 from minilip.studies.lie.orbits import (
     PoseContrast,
     PoseContrastWithOperator,
@@ -32,12 +35,12 @@ from minilip.studies.lie.orbits import (
     standardise,
     turn,
 )
-from minilip.studies.lie.robustness import SEEDS, embed, examinations, lessons, turns
-from minilip.studies.lie.robustness import pairs as pose_pairs
-from minilip.studies.store import SHIPPED, fingerprint, recall, stored
+from minilip.studies.lie.readers import embed, examinations, lessons, turns
+from minilip.studies.store import Study
 from minilip.training import fit
 
 STEPS, TOGETHER, GENERATOR, GENERATORS, REFINE = 350, 500, 1000, 1500, 200
+SEEDS = (0, 1, 2)
 POINTS = (2, 4, 8, 16, 24, 48)
 SIZES = tuple(1.18**k for k in range(-2, 3))  # of a drawing; at 1.41 it would touch the frame
 
@@ -234,15 +237,13 @@ def measure(seed: int, steps: int, together: int, split: str = "test") -> dict[s
     return out
 
 
-LEARNING = fingerprint(PoseContrast, orbits.pairs, learn, refine, orbits.WIDEST)
-CODE = fingerprint(
-    *(LEARNING, PoseContrastWithOperator, neighbours, closure, period, turn),
-    *(frequencies, angles_read, nearest, linear, route, measure, GENERATOR, REFINE, POINTS),
-)
-CODE_TWO = fingerprint(LEARNING, zoomed, two_generators, GENERATORS, REFINE, SIZES)
+# ---- what is measured ------------------------------------------------------------------------------------------------
+
+STUDY, TWO = Study("orbits", measure), Study("rotation-and-scale", two_generators)
 
 
 def settings(seed: int, two: bool = False) -> dict[str, int]:
+    """Of `measure`, or where `two`, of `two_generators`."""
     return {"seed": seed, "steps": STEPS} | ({} if two else {"together": TOGETHER})
 
 
@@ -252,14 +253,22 @@ def known() -> list[dict[str, Any]]:
     Raises:
         LookupError: entries are missing, as they are after a change of the code.
     """
-    one = recall("orbits", [settings(seed) for seed in SEEDS], CODE, __name__)
-    two = recall("rotation-and-scale", [settings(seed, two=True) for seed in SEEDS], CODE_TWO, __name__)
+    one = STUDY.recall([settings(seed) for seed in SEEDS])
+    two = TWO.recall([settings(seed, two=True) for seed in SEEDS])
     return [{**a, "rotation and scale": b} for a, b in zip(one, two, strict=True)]
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m minilip.studies.lie.route",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    for seed in parser.parse_args().seeds:
-        stored("orbits", settings(seed), CODE, measure, SHIPPED)
-        stored("rotation-and-scale", settings(seed, two=True), CODE_TWO, two_generators, SHIPPED)
+    seeds = parser.parse_args().seeds
+    STUDY.complete(settings(seed) for seed in seeds)
+    TWO.complete(settings(seed, two=True) for seed in seeds)
+
+
+if __name__ == "__main__":
+    main()
