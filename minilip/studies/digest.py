@@ -26,7 +26,7 @@ TESTED = (
     *("minilip.data.fetch", "minilip.data.home", "minilip.studies.store", "minilip.studies.digest"),
 )
 # Tested too, but what they draw is a choice: the constants that their code uses count as well.
-DRAWN = ("minilip.data.emoji", "minilip.data.scenes", "minilip.data.pretrained")
+DRAWN = tuple(f"minilip.data.{name}" for name in ("emoji", "scenes", "latents", "drawing", "pretrained"))
 
 
 def fingerprint(make: Callable[..., Any]) -> str:

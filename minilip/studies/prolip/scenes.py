@@ -10,7 +10,6 @@ Letters as in `generality`; D embedding dimension, S summed variance. Source: ou
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor, nn
 
-from minilip.clip import CLIP, siglip_loss
+from minilip.clip import CLIP, SigLIP
 from minilip.data import home
 from minilip.data.scenes import Scenes
 from minilip.nn import BagOfWords, ConvNet, TextTransformer
@@ -65,21 +64,6 @@ ARMS = ("CLIP", "SigLIP", *PROBABILISTIC)
 
 def spoilt_world() -> Scenes:
     return Scenes(blur=BLUR, occlusion=OCCLUSION)
-
-
-class SigLIP(CLIP):
-    """CLIP's towers under the sigmoid loss: ProLIP without variances."""
-
-    def __init__(self, *parts: Any, batch: int, **more: Any):
-        super().__init__(*parts, **more)
-        self.logit_bias = nn.Parameter(torch.tensor(-math.log(batch - 1)))
-
-    def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
-        v, t = self.encode_image(batch[0]), self.encode_text(batch[1])  # (B, D) each
-        with torch.no_grad():
-            self.logit_scale.clamp_(0, math.log(100))
-        s = self.logit_scale.exp()
-        return siglip_loss(v, t, s, self.logit_bias), {"logit scale": s.item()}
 
 
 def build(arm: str, captions: Captions, seed: int) -> CLIP | ProLIP:

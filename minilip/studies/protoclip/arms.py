@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from minilip.clip import CLIP
 from minilip.data.pretrained import label_embeddings
 from minilip.nn import BagOfWords, ConvNet
-from minilip.protoclip import Episodes, ProtoCLIP, back_translate, prototype_loss
+from minilip.nn.modes import evaluating
+from minilip.protoclip import Episodes, ProtoCLIP, back_translate, prototype_loss, soft_targets
 from minilip.studies.heads import Head
 from minilip.studies.protoclip.examination import glance
 from minilip.studies.protoclip.task import SEEN, Task
@@ -58,10 +59,10 @@ class Alone(ProtoCLIP):
 
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
         images, tokens, positions = batch
-        h = self._embed(images, tokens)[2:]
-        y = self.groups["labels"][:, positions]  # (2, B)
-        targets = [self._targets(self.groups["centroids"][i], y[i]) for i in (1, 0)]  # each side learns from the other
-        sides = zip(h, self.groups["prototypes"], targets, strict=True)
+        y, tau = self.groups["labels"][:, positions], self.temperature  # (2, B)
+        q = [y[i] if tau is None else soft_targets(self.groups["centroids"][i], y[i], tau) for i in (0, 1)]
+        # Each side learns from the other.
+        sides = zip(self.project(images, tokens), self.groups["prototypes"], reversed(q), strict=True)
         s = self.prototype_scale.exp().clamp(max=100)
         return torch.stack([prototype_loss(x, c, q, s) for x, c, q in sides]).mean(), {}
 
@@ -76,11 +77,8 @@ class ByLot(ProtoCLIP):
         super().episode(pairs, generator, teacher)
         y = self.groups["labels"]
         image, text = y = y[:, torch.randperm(y.shape[1], generator=generator)]  # (2, N): pairs keep both their labels
-        training = self.training
-        self.eval()
-        with torch.no_grad():
+        with evaluating(self), torch.no_grad():
             h = [torch.cat(side) for side in zip(*(self.project(*pair) for pair in pairs), strict=True)]  # (N, D) each
-        self.train(training)
         self.groups = {
             "labels": y,
             "centroids": torch.stack([back_translate(x, own, self.k) for x, own in zip(h, y, strict=True)]),

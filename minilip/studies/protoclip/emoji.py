@@ -94,8 +94,9 @@ ANCHOR_SEEDS = range(5)
 
 def settings(name: str, split: str, seed: int) -> dict[str, Any]:
     """Of an arm, what differs from plain CLIP."""
-    fields = {field: value for field, value in ARMS[name]._asdict().items() if value != Arm._field_defaults[field]}
-    return {"arm": fields, "split": split, "seed": seed}
+    plain = Arm()._asdict()
+    arm = {field: value for field, value in ARMS[name]._asdict().items() if value != plain[field]}
+    return {"arm": arm, "split": split, "seed": seed}
 
 
 def plan(split: str) -> list[tuple[str, int]]:

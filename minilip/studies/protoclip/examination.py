@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from minilip.clip import CLIP
 from minilip.evaluation import accuracy, encode, ranks
+from minilip.nn.modes import evaluating
 from minilip.protoclip import ProtoCLIP
 from minilip.protoclip.clustering import kmeans
 from minilip.studies.protoclip.task import SEEN, UNSEEN, Task
@@ -68,17 +69,17 @@ class Spaces(NamedTuple):
 @torch.no_grad()
 def see(model: CLIP, x: Tensor) -> Spaces:
     """Pictures (N, ...) in every space of the model."""
-    model.eval()
     head = model.image_head if isinstance(model, ProtoCLIP) else None
-    return _spaces(encode(model.image_tower, x), model.image_map, head)
+    with evaluating(model):
+        return _spaces(encode(model.image_tower, x), model.image_map, head)
 
 
 @torch.no_grad()
 def read(model: CLIP, tokens: Tensor) -> Spaces:
     """Labels (N, L) in every space of the model."""
-    model.eval()
     head = model.text_head if isinstance(model, ProtoCLIP) else None
-    return _spaces(encode(model.text_tower, tokens), model.text_map, head)
+    with evaluating(model):
+        return _spaces(encode(model.text_tower, tokens), model.text_map, head)
 
 
 def _spaces(features: Tensor, image_or_text_map: nn.Module, head: nn.Module | None) -> Spaces:
