@@ -85,20 +85,16 @@ def rekey(
         ValueError: the new result has other parts, or a number that does not agree: nothing is moved.
         LookupError: there is no old entry with these settings, and no `old_result`.
     """
-    path, code = store.SHIPPED / f"{study.name}.jsonl", fingerprint(study.make)
-    lines = path.read_text(encoding="utf-8").splitlines()
-    found = [(row, json.loads(line)) for row, line in enumerate(lines) if line.strip()]
-    present = {entry["key"] for _, entry in found}
-    # Of several old entries with the same settings the last is the newest.
-    old = {new: (row, entry) for row, entry in found if (new := key(entry["settings"], code)) not in present}
+    old = _old(study)
     if not old:
         return None
     if settings is None:
         settings = cheapest(study)
+    new_key = key(settings, fingerprint(study.make))
     if old_result is None:
-        if key(settings, code) not in old:
+        if new_key not in old:
             raise LookupError(f"{study.name}: none of {len(old)} old entries has the settings {settings}")
-        old_result = old[key(settings, code)][1]["result"]
+        old_result = old[new_key][1]["result"]
     apart = compare(study, old_result, json.loads(json.dumps(study.make(**settings))))
     where = max(apart, key=lambda name: apart[name])
     if not apart[where] <= tolerance:
@@ -106,6 +102,8 @@ def rekey(
             f"{study.name}: expected the numbers of {settings} within {tolerance} of what they were, got "
             f"{apart[where]:.2g} for {where}; nothing was moved"
         )
+    path = _file(study)
+    lines = path.read_text(encoding="utf-8").splitlines()
     for new, (row, entry) in old.items():
         lines[row] = json.dumps({"key": new, "settings": entry["settings"], "result": entry["result"]})
     write(path, "\n".join(lines) + "\n")
@@ -113,10 +111,22 @@ def rekey(
 
 
 def cheapest(study: Study) -> dict[str, Any]:
-    """The settings of the course's entry that trained fastest."""
-    lines = (store.SHIPPED / f"{study.name}.jsonl").read_text(encoding="utf-8").splitlines()
-    found = [json.loads(line) for line in lines if line.strip()]
-    return min(found, key=lambda entry: entry["result"].get("seconds", 0))["settings"]
+    """The settings of the old entry that trained fastest."""
+    entries = (entry for _, entry in _old(study).values())
+    return min(entries, key=lambda entry: entry["result"].get("seconds", 0))["settings"]
+
+
+def _file(study: Study) -> Path:
+    return store.SHIPPED / f"{study.name}.jsonl"
+
+
+def _old(study: Study) -> dict[str, tuple[int, dict[str, Any]]]:
+    """The course's entries of other code whose settings this code has not measured: {new key: (line, entry)}."""
+    code, lines = fingerprint(study.make), _file(study).read_text(encoding="utf-8").splitlines()
+    found = [(row, json.loads(line)) for row, line in enumerate(lines) if line.strip()]
+    present = {entry["key"] for _, entry in found}
+    # Of several with the same settings the last is the newest.
+    return {new: (row, entry) for row, entry in found if (new := key(entry["settings"], code)) not in present}
 
 
 def compare(study: Study, old: Any, new: Any) -> dict[str, float]:
@@ -177,10 +187,11 @@ def main() -> None:
     torch.set_num_threads(1)
     module, name = STUDIES[chosen.study]
     study: Study = getattr(import_module(module), name)
-    settings, old = chosen.settings or cheapest(study), None
     tolerance = chosen.tolerance or (EQUAL if chosen.since else TOLERANCE)
+    settings, old, proof = chosen.settings, None, None
     try:
-        if chosen.since:
+        if chosen.since and _old(study):
+            settings = settings or cheapest(study)
             was = chosen.was or f"{module}:{study.make.__qualname__}"
             old = measured_by(chosen.since, *was.split(":"), settings)
         proof = rekey(study, tolerance, settings, old)
