@@ -38,7 +38,7 @@ from minilip.studies.store import Study, key
 STUDIES = {  # name -> where its `Study` stands
     "robustness": ("minilip.studies.lie.robustness", "STUDY"),
     "orbits": ("minilip.studies.lie.route", "STUDY"),
-    "rotation-and-scale": ("minilip.studies.lie.route", "TWO"),
+    "rotation-and-scale": ("minilip.studies.lie.scale", "STUDY"),
     "protoclip": ("minilip.studies.protoclip.emoji", "STUDY"),
     "protoclip-anchors": ("minilip.studies.protoclip.emoji", "ANCHORS"),
     "prolip": ("minilip.studies.prolip.scenes", "STUDY"),
@@ -193,7 +193,8 @@ def main() -> None:
         if chosen.since and _old(study):
             settings = settings or cheapest(study)
             was = chosen.was or f"{module}:{study.make.__qualname__}"
-            old = measured_by(chosen.since, *was.split(":"), settings)
+            module, name = was.split(":")
+            old = measured_by(chosen.since, module, name, settings)
         proof = rekey(study, tolerance, settings, old)
     except (ValueError, LookupError) as error:
         raise SystemExit(str(error)) from None

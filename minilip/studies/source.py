@@ -49,8 +49,19 @@ def read(name: str, path: Path, _modified: int) -> Module:
         module.imports.update(imported)
         for bound in _bound([statement]):
             if bound not in imported:
-                module.statements.setdefault(bound, []).append(statement)
+                module.statements.setdefault(bound, []).append(_own(statement, bound))
     return module
+
+
+def _own(statement: ast.stmt, name: str) -> ast.stmt:
+    """Of `A, B = 1, 2` what belongs to one of the names: another seed changes no number of steps beside it."""
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        target, value = statement.targets[0], statement.value
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+            for one, of_it in zip(target.elts, value.elts, strict=True):
+                if isinstance(one, ast.Name) and one.id == name and not isinstance(of_it, ast.Starred):
+                    return ast.Assign([one], of_it)
+    return statement
 
 
 def _imports(body: list[Any], package: str) -> dict[str, str]:
