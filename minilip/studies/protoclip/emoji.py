@@ -24,13 +24,27 @@ from minilip.data.pretrained import label_embeddings
 from minilip.evaluation import encode
 from minilip.nn import ConvNet
 from minilip.studies.protoclip.arms import ARMS, Arm, arms, build, seeds, train
-from minilip.studies.protoclip.examination import examine, glance, probe
+from minilip.studies.protoclip.examination import examine, glance, probe, read, see
 from minilip.studies.protoclip.task import RUNS, SEEN, UNSEEN, Task
 from minilip.studies.store import Study
 
-__all__ = [
-    *("ARMS", "RUNS", "SEEN", "Arm", "Task", "arms", "read", "see", "seeds", "train"),  # what it is made of
-    *("ANCHORS", "STUDY", "compare", "known", "measure", "reach"),
+__all__ = [  # what a lesson or a test reads of this study
+    "ANCHORS",
+    "ARMS",
+    "RUNS",
+    "SEEN",
+    "STUDY",
+    "Arm",
+    "Task",
+    "arms",
+    "compare",
+    "known",
+    "measure",
+    "reach",
+    "read",
+    "see",
+    "seeds",
+    "train",
 ]
 
 
