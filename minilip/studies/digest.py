@@ -23,10 +23,11 @@ TESTED = (
     *("minilip._check", "minilip._files", "minilip.nn", "minilip.training", "minilip.evaluation"),
     *("minilip.infonce", "minilip.simclr", "minilip.vicreg", "minilip.mae", "minilip.lie", "minilip.clip"),
     *("minilip.protoclip", "minilip.prolip.model", "minilip.prolip.inclusion"),
-    *("minilip.data.fetch", "minilip.data.home", "minilip.studies.store", "minilip.studies.digest"),
+    *("minilip.data.fetch", "minilip.data.locks", "minilip.data.home"),
+    *("minilip.studies.store", "minilip.studies.digest"),
 )
 # Tested too, but what they draw is a choice: the constants that their code uses count as well.
-DRAWN = tuple(f"minilip.data.{name}" for name in ("emoji", "scenes", "latents", "drawing", "pretrained"))
+DRAWN = tuple(f"minilip.data.{name}" for name in ("emoji", "scenes", "latents", "drawing", "pretrained", "cache"))
 
 
 def fingerprint(make: Callable[..., Any]) -> str:
