@@ -274,6 +274,11 @@ def test_a_name_is_what_it_means(small):
     assert small("study.py", *local) == small("study.py", *with_other)  # the constant is not what is read
 
 
+def test_a_name_that_a_function_declares_global_is_the_constant(small):
+    declared = [("    total: float = sum", "    if x:\n        global SCALE\n        SCALE = x\n    total = sum")]
+    assert small("study.py", *declared) != small("study.py", *declared, ("SCALE, OTHER = 2.0", "SCALE, OTHER = 9.0"))
+
+
 def test_functions_that_call_each_other_have_a_digest(small):
     loop = [("return x * DEEP", "return x * inner(x - 1) if x else DEEP")]
     assert small("part.py", *loop) != small()

@@ -97,6 +97,15 @@ def _bound(body: list[Any]) -> Iterator[str]:
             yield from _bound(list(ast.iter_child_nodes(node)))
 
 
+def _declared(body: list[Any]) -> Iterator[str]:
+    """Names that statements declare global, but not in definitions among them."""
+    for node in body:
+        if isinstance(node, ast.Global):
+            yield from node.names
+        elif isinstance(node, (ast.stmt, ast.ExceptHandler, ast.match_case)) and not isinstance(node, DEFINITIONS):
+            yield from _declared(list(ast.iter_child_nodes(node)))
+
+
 # ---- code as texts and entities ----------------------------------------------------------------------------------
 
 
@@ -178,8 +187,8 @@ class Walk:
             a = node.args
             every = [*a.posonlyargs, *a.args, *a.kwonlyargs, *(x for x in (a.vararg, a.kwarg) if x)]
             names |= {x.arg: "" for x in every}
-        for declared in (x for s in body for x in ast.walk(s) if isinstance(x, ast.Global)):
-            names = {n: what for n, what in names.items() if n not in declared.names}
+        for declared in _declared(body):
+            names.pop(declared, None)
         return [*outside, *self.within(names, isinstance(node, ast.ClassDef), body)]
 
     def within(self, names: dict[str, str], of_class: bool, node: Any) -> list[Part]:
