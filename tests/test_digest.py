@@ -239,6 +239,11 @@ def test_what_computes_counts(small, file, old, new):
         ("study.py", "expected x >= 0, got {x}", "x is {x:.3f}, and should not be below 0"),
         ("study.py", '_check.count("x", x)', '_check.count("the x", x, least=1)'),
         ("study.py", '    _check.count("x", x)\n', "    assert x < 7\n"),
+        (
+            "study.py",
+            '    _check.count("x", x)\n',
+            '    for n in "x":\n        if x > 7:\n            _check.fail(n, x)\n',
+        ),
         ("study.py", "run {x}", "a long run of {x}"),
         ("study.py", 'print("done")', 'print("well done")'),
         ("study.py", "x: float, values: Iterable[float]", "x, values: list[float]"),

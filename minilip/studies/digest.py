@@ -21,7 +21,15 @@ from minilip.studies.source import DEFINITIONS, PACKAGE, Entity, Module, Part, W
 # Modules, and single names of modules, that the tests compare with an oracle: they count by their name alone.
 TESTED = (
     *("minilip._check", "minilip._files", "minilip.nn", "minilip.training", "minilip.evaluation"),
-    *("minilip.infonce", "minilip.simclr", "minilip.vicreg", "minilip.mae", "minilip.lie", "minilip.clip"),
+    *(
+        "minilip.infonce",
+        "minilip.tiled",
+        "minilip.simclr",
+        "minilip.vicreg",
+        "minilip.mae",
+        "minilip.lie",
+        "minilip.clip",
+    ),
     *("minilip.protoclip", "minilip.prolip.model", "minilip.prolip.inclusion"),
     *("minilip.data.fetch", "minilip.data.locks", "minilip.data.home"),
     *("minilip.studies.store", "minilip.studies.digest"),

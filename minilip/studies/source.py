@@ -154,7 +154,7 @@ class Walk:
                 spoken = self.dotted(value.func)
                 return spoken in ("print", "warnings.warn") or spoken.startswith(f"{PACKAGE}._check.")
             return isinstance(value, ast.Constant) and isinstance(value.value, str)
-        if isinstance(node, ast.If):
+        if isinstance(node, (ast.If, ast.For)):
             return not node.orelse and all(self.silent(each) for each in node.body)
         return isinstance(node, (ast.Assert, ast.Import, ast.ImportFrom))
 
