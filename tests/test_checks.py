@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from minilip import course
-from minilip.course import checks, record
+from minilip.course import checks, compare, record
 from minilip.course.checks import Exercise, Invariance, Misconception, Prediction, Report, assert_exercise, judge
-from minilip.course.checks import _compare as compare
 
 # ---- a sample exercise: the entropy of each row of a matrix of logits ------------------------------------------------
 

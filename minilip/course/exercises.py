@@ -6,8 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from minilip.course import checks, record, switches
-from minilip.course.checks import _compare as compare
+from minilip.course import checks, compare, record, switches
 from minilip.course.console import say
 
 WIDTH = 110

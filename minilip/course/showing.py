@@ -6,8 +6,7 @@ import textwrap
 from typing import Any
 
 from minilip import _check
-from minilip.course import session
-from minilip.course.checks import _compare as compare
+from minilip.course import compare, session
 from minilip.course.console import say
 
 CLAIMS = "application/vnd.minilip.claims+json"

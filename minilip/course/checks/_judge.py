@@ -11,10 +11,12 @@ from typing import Any
 
 from torch import Tensor
 
-from . import _compare as compare
+from minilip.course import compare
+
 from ._exercise import Exercise, Misconception, Prediction, Report, Slip, both
 from ._guard import Printer
 from ._observe import Case, Outcome, make_cases, observe
+from ._relations import relation
 
 EXTREME = "wrong on extreme numbers"
 
@@ -227,7 +229,7 @@ def _name_plain(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
         return known.name, known.message
     pairs = [(c.args, got.values, c.truth.values) for c, got in seen]
     if problem.what.startswith("result") and all(got.values for _, got in seen):
-        found = compare.relation(compare.names(exercise.reference), pairs, exercise.tolerance)
+        found = relation(compare.names(exercise.reference), pairs, exercise.tolerance)
         also = next((got.changed for _, got in seen if got.changed), None)
         text = problem.text + (f" Yours is {found}." if found else "")
         return problem.mistake, text + (f" It also changes `{also}` in place." if also else "")
