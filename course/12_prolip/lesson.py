@@ -166,7 +166,7 @@ if 0 < float(right["sharp"].sum()) < n:
 #
 # The length has a different fault: nobody asked for it. The loss normalises it away, so its gradient along the vector is 0, and whatever the length becomes is an accident of the network. Here the longest vectors belong to noise and to the white square.
 #
-# Be fair to the first guess. On pictures of the kind that a model was trained with, confidence does separate right answers from wrong ones. The last line says how well: an *AUROC* is the chance that a right answer has more of it than a wrong one, 0.5 for a guess. We keep it as a yardstick. What it lacks is a meaning that belongs to the embedding alone.
+# Be fair to the first guess. On pictures like those it was trained with, confidence does separate right answers from wrong ones. The last line says how well: an *AUROC* is the chance that a right answer has more of it than a wrong one, 0.5 for a guess. What it lacks is a meaning that belongs to the embedding alone.
 #
 # ## 3. The idea
 #
@@ -176,7 +176,7 @@ if 0 < float(right["sharp"].sum()) < n:
 #
 # $$z \sim N\big(\mu, \operatorname{diag}(v)\big), \qquad \text{uncertainty} = \sum_{d=1}^D v_d,$$
 #
-# and in one line of code: `mu, logvar = unit(W_mu @ cls), W_v @ unc`. A caption *inside* another, such as *a red circle* inside *a shape*, would be a narrow Gaussian inside a wide one. Whether training makes it so is a question that the equations can answer before the experiment does.
+# and in one line of code: `mu, logvar = unit(W_mu @ cls), W_v @ unc`. A caption *inside* another, such as *a red circle* inside *a shape*, would be a narrow Gaussian inside a wide one. Whether training makes it so, the equations can answer before the experiment.
 #
 # ## 4. Derivation
 #
@@ -196,7 +196,7 @@ if 0 < float(right["sharp"].sum()) < n:
 # | Norm | $\lVert\mathbf v\rVert_2\le\gamma$, its eq. 3 | $\lVert\mu\rVert = 1$ |
 # | Masks | reconstruct the masked words, and $V\subset V^{\text{masked}}$ | only the second, for captions and for pictures |
 #
-# This lesson follows the right column. Samples and the softmax come along because they show what the closed forms are for; the rest of the left column is built and trained in [12c](12c_constraints.ipynb).
+# This lesson follows the right column. Samples and the softmax show what the closed forms are for; the rest of the left column is built and trained in [12c](12c_constraints.ipynb).
 #
 # First the tokens. A Transformer is read at extra tokens. With one, [CLS], a tower returns $(B, D)$. With two, [CLS] and [UNC], it returns $(B, 2, D)$: both look at the same picture through their own attention, one for where it is, one for how wide.
 
@@ -211,15 +211,16 @@ with torch.no_grad():
     mean, logvar = tiny.image_gaussian(some_images)  # (B, D) each
 print("tower", tuple(read.shape), "-> mean", tuple(mean.shape), "and log-variance", tuple(logvar.shape))
 print(
-    f"lengths of the means {mean.norm(dim=1).min():.3f} to {mean.norm(dim=1).max():.3f}, sum of variances at the start {logvar[0].exp().sum():.3f}"
+    f"lengths of the means {mean.norm(dim=1).min():.3f} to {mean.norm(dim=1).max():.3f}, "
+    f"sum of variances at the start {logvar[0].exp().sum():.3f}"
 )
 
 # %% [markdown]
-# One oddity of the released code belongs here. Its text tower computes the state at [UNC] and then reads the log-variance from somewhere else: from the projected mean, before it is normalised. So a released text variance is a linear function of that vector, and [UNC] matters only through attention. We read the [UNC] state in the text tower. Our image tower is a convolutional network without tokens; mean and log-variance are two linear maps of one feature vector.
+# One oddity of the released code belongs here. Its text tower computes the state at [UNC] and then reads the log-variance from somewhere else: from the projected mean, before it is normalised. So [UNC] matters there only through attention. We read the [UNC] state in the text tower. Our image tower is a convolutional network without tokens; mean and log-variance are two linear maps of one feature vector.
 #
 # ### 4.2 Samples that have gradients
 #
-# The summary samples. A sampler draws a number; one cannot differentiate a draw. The trick is to move the randomness into a variable that has no parameters, $n\sim N(0, I)$, and to compute the sample from it:
+# The summary samples. One cannot differentiate a draw. The trick is to move the randomness into a variable that has no parameters, $n\sim N(0, I)$, and to compute the sample from it:
 #
 # $$z = \mu + \sqrt v\,n, \qquad v = e^{\log v}. \tag{1}$$
 #
@@ -259,7 +260,7 @@ same("(2) through the samples", torch.stack(torch.autograd.grad(samples.sin().me
 #
 # $$\mathcal L_{\text{contrast}} = -\log\frac{e^{s(\mathbf v_i, \mathbf t_i)/\tau}}{\sum_j e^{s(\mathbf v_i, \mathbf t_j)/\tau}}. \tag{3}$$
 #
-# Its shape is that of statistical mechanics. Take $-s(\mathbf v_i, \mathbf t_j)$ as the energy of state $j$; then the fraction is Boltzmann's probability of being in state $i$ at temperature $\tau$, and a low temperature freezes the choice onto the best match. This is InfoNCE of lesson 01, applied to samples.
+# With $-s(\mathbf v_i, \mathbf t_j)$ as the energy of state $j$, the fraction is Boltzmann's probability of state $i$ at temperature $\tau$. This is InfoNCE of lesson 01, applied to samples.
 #
 # What does a sample add? Let $s(\mathbf v,\mathbf t) = \mathbf v^\top\mathbf t$ with independent samples. The expectation of a product of independent factors is the product of the expectations:
 #
@@ -305,7 +306,7 @@ same("(5)", (draws[0] - draws[1]).square().sum(dim=1).mean(), csd(mu[:1], logv[:
 # $$\mathcal L_{\text{PPCL}} = -\frac1B\sum_{i,j}\log\sigma\big(y_{ij}\,\ell_{ij}\big), \qquad
 #   \ell_{ij} = s\big(\mu_i^\top\mu_j-\tfrac12S_i-\tfrac12S_j\big)+b, \qquad y_{ij} = \begin{cases}+1 & i=j\\-1 & i\ne j.\end{cases} \tag{6}$$
 #
-# With $S = 0$ it is SigLIP's loss. So two limits are tied down: no variance, and a start that can be computed by hand. At the released constants ($D = 768$, $\log v = -10$, $s = 1/0.07$, $b = -10$), and with means that are orthogonal to each other, as random ones nearly are, every logit is the same number $-10-s\cdot768\,e^{-10} = -10.50$. The $B$ true pairs cost $\log(1+e^{10.50})\approx10.50$ each, the others next to nothing:
+# With $S = 0$ it is SigLIP's loss. A start, too, can be computed by hand. At the released constants ($D = 768$, $\log v = -10$, $s = 1/0.07$, $b = -10$), and with means that are orthogonal to each other, as random ones nearly are, every logit is the same number $-10-s\cdot768\,e^{-10} = -10.50$. The $B$ true pairs cost $\log(1+e^{10.50})\approx10.50$ each, the others next to nothing:
 #
 # $$\mathcal L_{\text{start}} = \log\big(1+e^{-\ell}\big)+(B-1)\log\big(1+e^{\ell}\big), \qquad \ell = b-s\,D\,e^{\log v}. \tag{7}$$
 
@@ -332,7 +333,7 @@ same("(7)", ppcl_loss(axes[:64], start, axes[64:], start, 1 / 0.07, -10.0), by_h
 #
 # ### 4.6 What the contrast teaches the variance
 #
-# Here is the find of this lesson, in two lines. In (6) the variances of item $i$ appear only through $S_i$, and $S_i$ shifts *all* logits of row $i$ by the same amount. It is a bias, one for each item. With $p_{ij} = \sigma(\ell_{ij})$ and $t_{ij} = 1$ for true pairs, 0 otherwise, the derivative of each term of (6) is $\partial\mathcal L/\partial\ell_{ij} = (p_{ij}-t_{ij})/B$, and $\partial\ell_{ij}/\partial S_i = -s/2$. So
+# In (6) the variances of item $i$ appear only through $S_i$, and $S_i$ shifts *all* logits of row $i$ by the same amount. It is a bias, one for each item. With $p_{ij} = \sigma(\ell_{ij})$ and $t_{ij} = 1$ for true pairs, 0 otherwise, the derivative of each term of (6) is $\partial\mathcal L/\partial\ell_{ij} = (p_{ij}-t_{ij})/B$, and $\partial\ell_{ij}/\partial S_i = -s/2$. So
 #
 # $$\frac{\partial\mathcal L_{\text{PPCL}}}{\partial S_i} = \frac{s}{2B}\Big(\sum_jt_{ij}-\sum_jp_{ij}\Big) = \frac s{2B}\Big(1-\sum_jp_{ij}\Big). \tag{8}$$
 #
@@ -353,7 +354,7 @@ expected = [
 same("(8)", slope, torch.tensor([[s / 10 * (1 - e)] * 8 for e in expected], dtype=torch.double))
 
 # %% [markdown]
-# Is this a fine point, or what happens? We can ask the loss itself, without a network. Take 192 kinds of scene (the background left out) and all 540 captions that name some of their attributes. Give each a free unit mean and a free $S$. Minimise the *exact expectation* of (6) over random batches of 256, each picture described by a random subset of its attributes: true pairs weigh $p(x, c)$, others $(B-1)\,p(x)\,p(c)$.
+# We can ask the loss itself, without a network. Take 192 kinds of scene (the background left out) and all 540 captions that name some of their attributes. Give each a free unit mean and a free $S$. Minimise the *exact expectation* of (6) over random batches of 256, each picture described by a random subset of its attributes: true pairs weigh $p(x, c)$, others $(B-1)\,p(x)\,p(c)$.
 
 # %%
 kinds = torch.tensor(list(itertools.product(*map(range, (3, 8, 2, 4)))))  # (192, 4)
@@ -399,7 +400,7 @@ print("rank correlation of S with N, three random starts:", "  ".join(f"{r:+.2f}
 print("with 16 and with 128 dimensions in place of 32:", "  ".join(f"{r:+.2f}" for r in orders[3:]))
 
 # %% [markdown]
-# Each dot is a caption. On the left, $S$ falls with $N$: *a shape*, at the far right, has nearly none. On the right is the reason: only specific captions have cosines high enough to need holding down. (The cosine of *a shape* is not quite 0. It makes up for the variances of the pictures.) No network, no shortage of data and no bad luck is involved; it is what the loss asks for. The number of dimensions changes little. Longer descent weakens the order and does not turn it: in our reruns with 16, 32 and 128 dimensions and up to 3000 steps, the correlation was between −0.82 and −0.38.
+# Each dot is a caption. On the left, $S$ falls with $N$: *a shape*, at the far right, has nearly none. On the right is the reason: only specific captions have cosines high enough to need holding down. No network, no shortage of data and no bad luck is involved; it is what the loss asks for. Nor is it a matter of settings: with 16, 32 and 128 dimensions and 3000 steps, two starts each, the correlation was between −0.84 and −0.64.
 #
 # A model that is to have its uncertainties the right way round needs a second teacher. Both sources call it inclusion, and mean different things by it. The summary's is a matter of subspaces, [12c](12c_constraints.ipynb); the paper's follows.
 
@@ -531,7 +532,7 @@ for name, (m1, a, m2, b_) in shapes_of_pairs.items():
     print(f"{name:26} {agree[0]:12.1%} {agree[1]:10.1%} {change[0]:16.1%} {change[1]:12.1%}")
 
 # %% [markdown]
-# The columns on the left answer 4.8. Around a common mean, $H$ is the order of the log-variances and little else. Apart and with independent widths, the means outvote it in about three pairs of ten. As soon as one side is wider on the whole, nothing outvotes the variances any more. The columns on the right answer the question of the doubled factor: no dimension, and at most a few pairs in a hundred, change their verdict.
+# The columns on the left answer 4.8. Around a common mean, $H$ is the order of the log-variances and little else. Apart and with independent widths, the means outvote it in about three pairs of ten. As soon as one side is wider on the whole, nothing outvotes the variances any more. The columns on the right are about the doubled factor: no dimension, and at most a few pairs in a hundred, change their verdict.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(8, 3))
@@ -562,7 +563,7 @@ plt.show()
 #
 # $$\mathcal L(1\subset2) = -\frac1{BD}\sum_{i,d}\log\sigma(1000\,H_{id}), \qquad H_{id}\text{ with }v\,e^{-\epsilon}\text{ in place of }v,\qquad\epsilon = -20. \tag{15}$$
 #
-# Two limits make it readable. First, $-\log\sigma(1000\,x)\approx1000\max(0,-x)$: a *hinge*, the red line above. It costs nothing where the order is right. Second, what $\epsilon$ does. The first term of $H$ depends on the ratio $r$ alone, and $e^{-\epsilon}$ cancels in a ratio. The second term is $\delta^2$ over a variance, so it is multiplied by $e^{\epsilon}$:
+# Two limits help to read it. First, $-\log\sigma(1000\,x)\approx1000\max(0,-x)$: a *hinge*, the red line above. It costs nothing where the order is right. Second, what $\epsilon$ does. The first term of $H$ depends on the ratio $r$ alone, and $e^{-\epsilon}$ cancels in a ratio. The second term is $\delta^2$ over a variance, so it is multiplied by $e^{\epsilon}$:
 #
 # $$H_\epsilon = \tfrac12\log\frac{r(r+2)}{2r+1}+e^{\epsilon}\,\delta^2\Big(\frac1{v_2+2v_1}-\frac1{v_1+2v_2}\Big). \tag{16}$$
 #
@@ -599,7 +600,7 @@ for name, widening in (("in order, v2 > v1", 1.0), ("violated, v2 < v1", -1.0)):
         print(f"eps 0, {name}, scale {scale:4g}: force on mean 1, which is at 0.1 right of mean 2: {force:+.2g}")
 
 # %% [markdown]
-# With $\epsilon = -20$ the loss is a hinge on the order of log-variances, dimension by dimension, and nothing else. With $\epsilon = 0$ the means do take part, and the last four lines show how. Where the order is violated, the loss can be lowered by making $\delta^2$ smaller, so the means are pulled *together*. Where it is in order, a larger $\delta^2$ helps, and they are pushed *apart*; at scale 1000 that push has died away, at scale 1 it is there. Neither is inclusion: a thing should come closer to what contains it, whichever is wider at the moment. Switching the means off was a good decision. It also means that this loss cannot teach *what* is inside what, only which of the two is wider. What a test of inclusion needs besides is the subject of 12b, section 3.
+# With $\epsilon = -20$ the loss is a hinge on the order of log-variances, dimension by dimension, and nothing else. With $\epsilon = 0$ the means do take part, and the last four lines show how. Where the order is violated, the loss can be lowered by making $\delta^2$ smaller, so the means are pulled *together*. Where it is in order, a larger $\delta^2$ helps, and they are pushed *apart*; at scale 1000 that push has died away, at scale 1 it is there. Neither is inclusion: a thing should come closer to what contains it, whichever is wider at the moment. With the means switched off, this loss cannot teach *what* is inside what, only which of the two is wider. What a test of inclusion needs besides is the subject of 12b, section 3.
 
 # %% [markdown]
 # ### 4.11 The variance term: the ELBO's share
@@ -699,7 +700,7 @@ same("(20) from scratch, and minilip.prolip.ProLIP", left, right)
 print("   ".join(f"{name} {value:.3f}" for name, value in parts.items()))
 
 # %% [markdown]
-# One step in (6) is worth a second look: $-\log\sigma(\ell)-\log\sigma(-\ell')$ summed over a table is softplus of *all* logits minus the logits of the true pairs, because $\operatorname{softplus}(-\ell) = \operatorname{softplus}(\ell)-\ell$. In the library:
+# The third line uses $\operatorname{softplus}(-\ell) = \operatorname{softplus}(\ell)-\ell$: softplus of *all* logits minus the logits of the true pairs. In the library:
 
 # %%
 show(prolip.csd)
@@ -714,7 +715,7 @@ show(inclusion_loss)
 show(prolip.ProLIP.loss)
 
 # %% [markdown]
-# **What was released, and what we train.** The paper's models come from scripts whose constants are public. Ours differ in more than size:
+# **What was released, and what we train.** The released scripts and our runs differ in more than size:
 #
 # | | released, ViT-B/16 | here |
 # |---|---|---|
@@ -730,11 +731,11 @@ show(prolip.ProLIP.loss)
 # | start: $\log v$, $s$, $b$ | −10, 1/0.07, −10 | $\log(0.06/D) = -6.97$, 1/0.07, $-\log(B-1)$ |
 # | image tower | [CLS] and [UNC] | convolutions, no tokens |
 #
-# Two lines matter most. Our inclusion weighs 20 times what theirs does for masked copies, and $2\cdot10^5$ times for pictures in captions. And a sum at the $\beta$ of a mean pays $D$ times as much for width: at their size a factor of 768, here 64, before the halving of (19). So no arm below is the released recipe; a run with the released weights is still to be made.
+# Our inclusion weighs 20 times as much for masked copies, and $2\cdot10^5$ times for pictures in captions. A sum at the $\beta$ of a mean weighs $D$ times as much: a factor of 768 at their size, 64 at ours, before the halving of (19). So no arm below is the released recipe.
 #
 # ## 6. Two Gaussians to play with
 #
-# Gaussian 1, in blue, stays, with a standard deviation of 1. Move Gaussian 2, in orange, away from it, and change its width. Circles are drawn at one and two standard deviations; a bar that ends at the frame goes on beyond it. Three things to try. Widen 2 around 1: the difference $H$ turns positive, 1 is inside 2. Then move 2 away: the overlap falls without limit, and $H$ *rises*. Last, make 2 narrower than 1 and move again: the sign of $H$ has turned, and distance makes it more negative. Both Gaussians are round, so the sign of $H$ turns exactly where the widths are equal, at any distance.
+# Gaussian 1, in blue, stays, with a standard deviation of 1. Move Gaussian 2, in orange, away from it, and change its width. Circles are drawn at one and two standard deviations; a bar that ends at the frame goes on beyond it. Three things to try. Widen 2 around 1: the difference $H$ turns positive, 1 is inside 2. Then move 2 away: the overlap falls without limit, and $H$ *rises*. Last, make 2 narrower than 1 and move again: the sign of $H$ has turned, and distance makes it more negative.
 
 # %%
 LIMIT = 10.0
@@ -777,9 +778,9 @@ panel(
 # %% [markdown]
 # ## 7. A world in which the right answer is known
 #
-# On photographs nobody knows how ambiguous a caption is. Here we do: $N$ is a product, and of a covered object we can count the hidden pixels. So we can ask not only whether the uncertainties look plausible but whether they are right.
+# On photographs nobody knows how ambiguous a caption is. Here we do: $N$ is a product. So we can ask not only whether the uncertainties look plausible but whether they are right.
 #
-# All 2160 captions of our world are in one table: each of the 5 attributes is named with one of its values, or not named. One caption in seven is *held out*: no picture is ever described by it in the training below, whole or masked. Training draws a scene, names each attribute with probability 0.6, and spoils some pictures (15 % blurred, 15 % partly under a grey square). For an eighth of each batch there are masked copies: the picture under a box of a random colour, and the same scene described with fewer attributes.
+# All 2160 captions of our world are in one table: each of the 5 attributes is named with one of its values, or not named. One caption in seven is *held out*: no picture is ever described by it in the training below, whole or masked. Training draws a scene, names each attribute with probability 0.6, and spoils some pictures (15 % blurred, 15 % partly under a grey square). An eighth of each batch has masked copies: the picture under a box of a random colour, and the same scene described with fewer attributes.
 
 # %%
 captions = Captions(Scenes())
@@ -797,7 +798,7 @@ for row in whole[:4].tolist():
 show(prolip_study.batches)
 
 # %% [markdown]
-# We train here what the table below trains longer, with three seeds. Every model starts from the same image tower: a CLIP as in lesson 07, which has learned from captions of size, colour and shape to tell a square from a circle. (Captions that leave out what they like teach shapes slowly. Without this start a tower needs thousands of steps.)
+# Every model starts from the same image tower: a CLIP as in lesson 07, which has learned to tell a square from a circle. (Captions with gaps teach shapes slowly.)
 
 # %%
 captions.to(device)
@@ -818,9 +819,9 @@ axes[0].set_ylabel("nats")
 plt.show()
 
 # %% [markdown]
-# From left to right: the contrast falls as always. The inclusion losses are hinges; those of whole in masked fall by orders of magnitude, as the order becomes right for more and more pairs and dimensions. That of a picture in its caption is gone after some fifty steps, off the scale: captions are wider than pictures as a whole, so it has nothing left to teach. The cost of the code hardly moves at its weight of $10^{-4}$.
+# From left to right: the contrast falls as always. The inclusion losses of whole in masked fall by orders of magnitude, as the order becomes right for more and more pairs and dimensions. That of a picture in its caption is gone after some fifty steps, off the scale: captions are wider than pictures as a whole. The cost of the code hardly moves at its weight of $10^{-4}$.
 #
-# Which captions does this model find most certain, and which least? Look at the list before the statistics.
+# Which captions does this model find most certain, and which least? Look before the statistics.
 
 # %%
 S_t = uncertainty(gaussians(model, captions.tokens)[1])
@@ -850,7 +851,7 @@ for ax, x, name in (
         ax.plot(shifted[shown], percent[shown], "s", color=colour, markersize=1.5, antialiased=False, label=label)
     ax.set(xlabel=name, ylabel="percentile of S")
 axes[0].set_xscale("log", base=2)
-axes[0].legend(markerscale=2, loc="lower right")
+axes[0].legend(markerscale=2, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8)
 plt.show()
 spread = S_t.max() - S_t.min()
 print(f"S runs from {S_t.min():.3f} to {S_t.max():.3f}, that is {spread / S_t.mean():.0%} of its mean")
@@ -859,7 +860,7 @@ with torch.no_grad():
 print(f"rank correlation of S with N, held out: {prolip_exam.generality(model, captions)['held']:.2f}")
 
 # %% [markdown]
-# Each dot is a caption. The figure shows ranks, and ranks hide how small the differences are: the printed lines say that from the most certain caption to the least, $S$ changes by a few hundredths. Nearly all of it is common to all captions. What differs is an *order*, and from here on only the order is judged.
+# Each dot is a caption. The figure shows ranks, and ranks hide how small the differences are: from the most certain caption to the least, say the printed lines, $S$ changes by a few hundredths. Nearly all of it is common to all captions. What is judged from here on is an *order*.
 #
 # Left: uncertainty rises with the number of scenes that fit, and the held-out captions follow the same band. Right: it falls with the number of words, as a length would. Is it generality or brevity? That needs a control: at *one* length, does $S$ still follow $N$? A *partial* rank correlation asks this of all lengths at once: regress the ranks of both on the ranks of the length, and correlate what is left.
 
@@ -875,7 +876,7 @@ show(partial_spearman)
 # - *deleted words*: three words in four are left out. The cue is length;
 # - *[MASK] tokens*: three words in four are replaced by [MASK], as the released code does. The cue is the number of masks. A real caption has none.
 #
-# ([12c](12c_constraints.ipynb) counts how much each cue knows of $N$ before any training.) The run above is short. From here on we read measurements of longer runs (900 steps, three seeds), made by the very same functions: `python -m minilip.studies.prolip.scenes` repeats them, in an hour and a half on two cores. Four of its arms differ in this one thing. Their weights are those of the table in section 5; without inclusion $\alpha = \alpha_m = 0$.
+# ([12c](12c_constraints.ipynb) counts how much each cue knows of $N$ before any training.) The run above is short. Below are longer ones (900 steps, three seeds), made by the very same functions: `python -m minilip.studies.prolip.scenes` repeats them, in an hour and a half on two cores. Four arms differ in this one thing. Their weights are those of section 5; without inclusion $\alpha = \alpha_m = 0$.
 
 # %%
 study = prolip_study.known()
@@ -944,7 +945,7 @@ for arm, name in NAMES_OF.items():
     print(f"{name:15}{span(each(arm, 'captions', 'held, given length and attributes')):>24}")
 
 # %% [markdown]
-# Little is left for the best of them, 0.17. So the honest sentence is: *its uncertainty knows how many attributes a caption leaves open, and only faintly how much each of them would have told.* The masking explains that as well. Every attribute is dropped with the same probability, and the hinge (15) asks only for an order between a caption and a part of it. It never compares a missing colour with a missing size.
+# Little is left for the best of them, 0.17. So the honest sentence is: *its uncertainty knows how many attributes a caption leaves open, and only faintly how much each of them would have told.* Every attribute is dropped with the same probability, and the hinge (15) asks only for an order between a caption and a part of it. It never compares a missing colour with a missing size.
 
 # %% [markdown]
 # ## 8. Claims
@@ -965,7 +966,7 @@ claim(
     "beyond-counting",
     says="(our question) S knows how much an attribute tells, not only how many are named",
     source="section 7.1",
-    measured=f"rank correlation of S with N on held-out captions, given length and number of attributes {span(hardest)}",
+    measured=f"rank correlation of S with N, held-out captions, given length and number of attributes {span(hardest)}",
     holds=min(hardest) > 0.3,
     note="the same bar as for the length alone; no masking compares a missing colour with a missing size",
 )
@@ -991,12 +992,10 @@ claim(
 # %% [markdown]
 # ## 9. What the released code does, and what goes wrong
 #
-# - **The inclusion formula** doubles a normaliser (4.9). Verdicts in a dimension do not change; the hinge is two and a half times as steep.
-# - **The KL** halves the log-variance (4.11): the pull towards the standard normal is about halved.
-# - **The text's [UNC] state** is computed and not used (4.1).
+# - **The inclusion formula** doubles a normaliser (4.9), **the KL** halves a log-variance (4.11), **the text's [UNC] state** is computed and not used (4.1).
 # - **Masking:** a number that is meant as the share of tokens to drop, 0.75, is handed to the image tower as the share to *keep*. Captions lose three quarters, pictures one quarter. One set of patches is drawn for the whole sub-batch.
 # - **Several devices:** for each neighbour in the ring the loss is called again, so the bottleneck and the inclusion terms are added once more, the latter between pictures and captions that do not belong together.
-# - **The weight of picture-in-caption** is $10^{-7}$. In our runs that term is 0 after the first steps at any weight: captions are wider than pictures by then.
+# - **The weight of picture-in-caption** is $10^{-7}$. In our runs, at 0.02, that term is 0 after the first steps: captions are wider than pictures by then.
 #
 # In practice:
 #
@@ -1005,6 +1004,6 @@ claim(
 # - *Uncertainty follows length:* control for it, and for whatever else your general examples have in common.
 # - *Uncertainties look alike:* they are. Most of $S$ is common to all and acts as a bias. Compare ranks.
 #
-# **Further reading.** Chun et al. 2025, *Probabilistic Language-Image Pre-Training*; Chun 2024, *Improved Probabilistic Image-Text Representations* (PCME++); Chun et al. 2021 (PCME, where it began, with samples); Alemi et al. 2017 on the bottleneck; Vilnis and McCallum 2015 on words as Gaussians, where "inside" had its first try.
+# **Further reading.** Chun et al. 2021 (PCME, where it began, with samples); Vilnis and McCallum 2015 on words as Gaussians, where "inside" had its first try.
 #
 # **Exercises:** [12 · ProLIP](../exercises/12_prolip.ipynb). **Next:** [12b](12b_uncertainty.ipynb), what to do with an uncertainty.

@@ -115,7 +115,8 @@ figure = plot.images(discs_on[chosen], under, columns=8)
 surer, much = S_v < S_v.median(), hidden_share > 0.5
 print(f"rank correlation of S with the hidden share, 400 pictures: {spearmanr(S_v, hidden_share).statistic:.2f}")
 print(
-    f"more than half hidden: {much[surer].double().mean():.0%} of the surer half, {much[~surer].double().mean():.0%} of the other"
+    f"more than half hidden: {much[surer].double().mean():.0%} of the surer half, "
+    f"{much[~surer].double().mean():.0%} of the other"
 )
 
 # %% [markdown]
@@ -237,16 +238,16 @@ for name in slight:
 # %%
 scores = [k for k in study["ProLIP"][0]["inclusion"] if k != "pairs"]
 print(f"AUROC of true pairs against ..., median (range) of 3 seeds, {each('ProLIP', 'inclusion', 'pairs')[0]} pairs\n")
-print(f"{'score':24} {'reversed':>21} {'one wrong':>21}     {'without inclusion losses':>24}")
+print(f"{'score':26} {'reversed':>21} {'one wrong':>21}     {'without inclusion losses':>24}")
 for k in scores:
     a, b = (span(each("ProLIP", "inclusion", k, f)) for f in ("reversed", "one wrong"))
     c, d = (np.median(each("no inclusion", "inclusion", k, f)) for f in ("reversed", "one wrong"))
-    print(f"{k:24} {a:>21} {b:>21} {c:>16.2f} {d:.2f}")
+    print(f"{k.replace('overlap', 'raw integral'):26} {a:>21} {b:>21} {c:>16.2f} {d:.2f}")
 
 # %% [markdown]
-# The left pair of columns belongs to the model with inclusion. The *difference* is perfect on direction and worse than blind on compatibility, as (12, eq. 13) said. The *overlap*, which is the raw integral, and the *cosine* of the means are the other half. Their sum passes better than each. What stops it at about 0.9 is that a distance means different things at different widths. *A shape* is far from every full caption and yet contains it; a caption that shares four values of five is near and wrong.
+# The left pair of columns belongs to the model with inclusion. The *difference* is perfect on direction and worse than blind on compatibility, as (12, eq. 13) said; *variances*, which compares $S$ alone, is perfect and blind. The *raw integral* and the *cosine* of the means are the other half. The sum of difference and integral passes better than each, and better than *contains*, our product of a direction and a compatibility. What stops it at about 0.9 is that a distance means different things at different widths. *A shape* is far from every full caption and yet contains it; a caption that shares four values of five is near and wrong.
 #
-# The last score, *calibrated*, asks the two questions in turn: is the second wider, and if so, is it as near as captions of such widths are when one holds the other? How near that is, a line in both variances says. It is fitted to pairs that training makes by masking, so nobody has to label anything. It passes both tests. Without the inclusion losses (right pair of columns) no score can, since the order of widths is backwards.
+# *Calibrated* asks the two questions in turn: is the second wider, and if so, is it as near as captions of such widths are when one holds the other? How near that is, a line in both variances says. It is fitted to pairs that training makes by masking, so nobody has to label anything. It passes both tests. Without the inclusion losses (right pair of columns) no score can, since the order of widths is backwards.
 
 # %%
 show(prolip_exam.inclusion_tests)
@@ -338,7 +339,7 @@ plt.show()
 # %% [markdown]
 # Three things to see. The bars on the right follow a diagnostic of the released code: sort by variance into ten bins, and correlate the bin with the accuracy. The more certain the tenth, the more often right. But the same model's max softmax, which costs nothing and which CLIP has too, is a far better confidence (left, blue below orange); a diagnostic of one score cannot show its rival. And third, the two know different things. Max softmax knows how the names compare with each other, the variance how much picture there was. *Both* is below max softmax in every seed.
 #
-# The weights of *both* come from 6000 answers whose correctness is known. The scores that need no labels and put the variance into the probability, *pair probability* and *softmax of samples*, do not beat max softmax. The samples are hardly different from their mean: half of $s\,S_v$ is a fraction of a logit. And a max softmax without variances, SigLIP's, is as good as *both*: within the same range.
+# The weights of *both* come from 6000 answers whose correctness is known. The scores that need no labels and put the variance into the probability, *pair probability* and *softmax of samples*, do not beat max softmax. The samples are hardly different from their mean: half of $s\,S_v$ is a fraction of a logit. And the max softmax of a model without variances, SigLIP, lies in the range of *both*.
 #
 # ## 5. Retrieval
 #
@@ -435,7 +436,8 @@ figure = plot.images(discs_on[hidden_share == 0][:3], [f"picture {k + 1}" for k 
 figure.set_size_inches(4, 1.7)
 
 print(
-    f"\n200 pictures a seed, the longer runs, median (range)\n{'':14} {'true among those met':>22} {'levels met, of 6':>22} {'order (rank corr.)':>22}"
+    "\n200 pictures a seed, the longer runs, median (range)\n"
+    f"{'':14} {'true among those met':>22} {'levels met, of 6':>22} {'order (rank corr.)':>22}"
 )
 for arm in ARMS:
     cells = [span(each(arm, "traversal", "a shape", k)) for k in ("precision", "recall", "order")]
@@ -458,12 +460,13 @@ for ax, found_of, name in ((axes[0], accuracies, "clean pictures"), (axes[1], ha
     for row, (arm, found) in enumerate(found_of.items()):
         ax.plot(found, [row] * len(found), "o", color=shades[arm], markersize=5, alpha=0.6)
         ax.plot(np.median(found), row, "|", color=shades[arm], markersize=16, markeredgewidth=2)
-    ax.set(xlabel=f"accuracy among 576 captions, {name}")
+    ax.set(xlabel="accuracy among 576 captions", title=name)
 axes[0].set_yticks(range(len(accuracies)), list(accuracies))
 axes[0].invert_yaxis()
 plt.show()
 print(
-    "dots: seeds, bars: medians\n               clean                        spoilt                      seconds of training"
+    "dots: seeds, bars: medians\n"
+    "               clean                        spoilt                      seconds of training"
 )
 for arm, found in accuracies.items():
     cells = span(found, percent=True), span(harder[arm], percent=True)
@@ -514,7 +517,7 @@ claim(
     says="(our question) pictures that show less get a larger variance",
     source="after the summary, 2.1",
     measured=f"rank correlation with the hidden share, new pictures under chequered discs: boxes {span(disc)}, "
-    f"graded covers, seeds 0 and 2, {points(graded)}; "
+    f"graded covers {points(graded)} (seeds 0 and 2); "
     f"without inclusion {span(each('no inclusion', 'pictures', 'disc', 'rho'))}",
     holds=min(disc + graded) > 0.5,
     note="round, black and white covers occur nowhere in training; graded covers: fifth try, chosen on seed 1",
@@ -528,7 +531,10 @@ claim(
     holds=min(blurred) > 0.5,
     note="the bar of the row above; blurred pictures were trained on, never masked",
 )
-found = {k: [each("ProLIP", "inclusion", k, f) for f in ("reversed", "one wrong")] for k in ("difference", "overlap")}
+found = {
+    name: [each("ProLIP", "inclusion", k, f) for f in ("reversed", "one wrong")]
+    for name, k in (("difference", "difference"), ("raw integral", "overlap"))
+}
 good = [min(r["inclusion"]["calibrated"].values()) for r in study["ProLIP"]]
 claim(
     "inclusion-test",
