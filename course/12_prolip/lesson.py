@@ -400,7 +400,7 @@ print("rank correlation of S with N, three random starts:", "  ".join(f"{r:+.2f}
 print("with 16 and with 128 dimensions in place of 32:", "  ".join(f"{r:+.2f}" for r in orders[3:]))
 
 # %% [markdown]
-# Each dot is a caption. On the left, $S$ falls with $N$: *a shape*, at the far right, has nearly none. On the right is the reason: only specific captions have cosines high enough to need holding down. No network, no shortage of data and no bad luck is involved; it is what the loss asks for. Nor is it a matter of settings: with 16, 32 and 128 dimensions and 3000 steps, two starts each, the correlation was between −0.84 and −0.64.
+# Each dot is a caption. On the left, $S$ falls with $N$: *a shape*, at the far right, has nearly none. On the right is the reason: only specific captions have cosines high enough to need holding down. No network, no shortage of data and no bad luck is involved; it is what the loss asks for. Nor is it a matter of settings: with 16, 32 and 128 dimensions and 3000 steps, two starts each, the correlation was between −0.84 and −0.66.
 #
 # A model that is to have its uncertainties the right way round needs a second teacher. Both sources call it inclusion, and mean different things by it. The summary's is a matter of subspaces, [12c](12c_constraints.ipynb); the paper's follows.
 

@@ -1,7 +1,7 @@
 r"""Three meanings of "inside": a Gaussian in a Gaussian, a vector in a subspace, a vector in a ball.
 
 The first is the inclusion test and loss of ProLIP, Chun et al. 2025 (arXiv 2410.18857), and a score of our own that
-keeps apart who is wider and who is near. All derived in lesson 12.
+keeps apart who is wider and who is near. All derived in lessons 12 to 12c.
 
 Letters: B batch, D embedding dimension, K basis vectors, mu mean, v variance, logvar = log v.
 Every Gaussian has a diagonal covariance, so that a density is a product and its logarithm a sum over D dimensions.

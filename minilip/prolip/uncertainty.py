@@ -1,6 +1,6 @@
 r"""What a Gaussian knows that a vector does not: how unsure it is, and which prompts to trust.
 
-Chun et al. 2025 (arXiv 2410.18857) and its released code, derived in lesson 12. What is inside what: `inclusion.py`.
+Chun et al. 2025 (arXiv 2410.18857) and its released code, derived in lessons 12 and 12b. What is inside what: `inclusion.py`.
 What an uncertainty is worth is told by `minilip.evaluation.risk_coverage`.
 
 Letters: B batch, Q queries, G gallery items, K prompts of one class, N samples, D embedding dimension, mu mean,
