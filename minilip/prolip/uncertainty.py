@@ -1,7 +1,7 @@
 r"""What a Gaussian knows that a vector does not: how unsure it is, and which prompts to trust.
 
-Chun et al. 2025 (arXiv 2410.18857) and its released code, derived in lessons 12 and 12b. What is inside what: `inclusion.py`.
-What an uncertainty is worth is told by `minilip.evaluation.risk_coverage`.
+Chun et al. 2025 (arXiv 2410.18857) and its released code, derived in lessons 12 and 12b. What is inside what:
+`inclusion.py`. What an uncertainty is worth is told by `minilip.evaluation.risk_coverage`.
 
 Letters: B batch, Q queries, G gallery items, K prompts of one class, N samples, D embedding dimension, mu mean,
 v variance, logvar = log v, pi weights of the prompts, alpha of their prior.
