@@ -274,7 +274,7 @@ covered, risk = risk_coverage(confident, correct)
 shares = torch.arange(1, 301).double() / 300
 same("(2)", (covered, risk, aurc(confident, correct)), (shares, torch.tensor(by_hand).double(), sum(by_hand) / 300))
 
-# check (3): numerical integration on the left, the formula on the right; then 20,000 answers, in the best and in any order
+# check (3): an integral on the left, the formula on the right; then 20,000 answers, in the best and in any order
 e = 0.3
 same("(3)", quad(lambda c: 1 - (1 - e) / c, 1 - e, 1)[0], e + (1 - e) * math.log(1 - e))
 correct = torch.arange(20_000) >= 6_000  # an error rate of e
