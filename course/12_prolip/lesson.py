@@ -956,7 +956,7 @@ hardest = each("ProLIP", "captions", "held, given length and attributes")
 brevity = each("ProLIP", "captions", "length")
 claim(
     "generality",
-    says="shorter texts are more uncertain, and general ones include specific ones",
+    says="shorter texts are more uncertain; here: uncertainty rises with generality",
     source="ProLIP, abstract",
     measured=f"rank correlation of S with N on held-out captions {span(held)}; given the length {span(partial)}; "
     f"given length and number of attributes {span(hardest)}; of S with brevity, all captions, {span(brevity)}",

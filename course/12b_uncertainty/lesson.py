@@ -538,8 +538,8 @@ found = {
 good = [min(r["inclusion"]["calibrated"].values()) for r in study["ProLIP"]]
 claim(
     "inclusion-test",
-    says="the inclusion measure tells whether one embedding is inside another",
-    source="ProLIP, its measure H; the released evaluation ranks by the raw integral",
+    says="more general inputs include specific ones, by the measure of inclusion",
+    source="ProLIP, abstract; training compares by H, the released evaluation by the raw integral",
     measured="AUROC against reversed and against incompatible pairs, held-out captions: "
     + "; ".join(f"{k} {span(a)} and {span(b)}" for k, (a, b) in found.items())
     + f"; calibrated with the distance, the worse of the two {span(good)}",
