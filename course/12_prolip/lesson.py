@@ -400,7 +400,7 @@ print("rank correlation of S with N, three random starts:", "  ".join(f"{r:+.2f}
 print("with 16 and with 128 dimensions in place of 32:", "  ".join(f"{r:+.2f}" for r in orders[3:]))
 
 # %% [markdown]
-# Each dot is a caption. On the left, $S$ falls with $N$: *a shape*, at the far right, has nearly none. On the right is the reason: only specific captions have cosines high enough to need holding down. No network, no shortage of data and no bad luck is involved; it is what the loss asks for. Nor is it a matter of settings: with 16, 32 and 128 dimensions and 3000 steps, two starts each, the correlation was between −0.84 and −0.66.
+# Each dot is a caption. On the left, $S$ falls with $N$: *a shape*, at the far right, has nearly none. On the right is the reason: only specific captions have cosines high enough to need holding down. (That of *a shape* is not quite 0: it makes up for the variances of the pictures.) No network, no shortage of data and no bad luck is involved; it is what the loss asks for. Nor is it a matter of settings: with 16, 32 and 128 dimensions and 3000 steps, two starts each, the correlation was between −0.84 and −0.66.
 #
 # A model that is to have its uncertainties the right way round needs a second teacher. Both sources call it inclusion, and mean different things by it. The summary's is a matter of subspaces, [12c](12c_constraints.ipynb); the paper's follows.
 
@@ -819,7 +819,7 @@ axes[0].set_ylabel("nats")
 plt.show()
 
 # %% [markdown]
-# From left to right: the contrast falls as always. The inclusion losses of whole in masked fall by orders of magnitude, as the order becomes right for more and more pairs and dimensions. That of a picture in its caption is gone after some fifty steps, off the scale: captions are wider than pictures as a whole. The cost of the code hardly moves at its weight of $10^{-4}$.
+# From left to right: the contrast falls as always. The inclusion losses of whole in masked fall by orders of magnitude, as the order becomes right for more and more pairs and dimensions. That of a picture in its caption is gone within fifty steps, off the scale: captions are wider than pictures as a whole. The cost of the code, at a weight of $10^{-4}$, falls by a fifth.
 #
 # Which captions does this model find most certain, and which least? Look before the statistics.
 
