@@ -120,7 +120,7 @@ print(
 )
 
 # %% [markdown]
-# Sixteen of 400 pictures in the order of their variance, from the top left to the bottom right, by the model that we trained above. It is a tendency and no more. Look for the exceptions: a picture that is almost wholly hidden among the surer ones, clean ones among the less sure. The printed lines count them in all 400. The longer runs do better.
+# Sixteen of 400 pictures in the order of their variance, from the top left to the bottom right, by the model that we trained above. It is a tendency and no more. Look for the exceptions: a picture that is almost wholly hidden among the surer ones, clean ones among the less sure. The printed lines count them in all 400. The longer runs do a little better.
 
 # %%
 COVERED = {"ProLIP": "boxes", "graded": "graded covers", "no inclusion": "no inclusion"}
@@ -477,7 +477,7 @@ for arm in ("ProLIP", "graded"):
         print(f"{arm} less SigLIP, {name}, seed by seed, in points:", [f"{x:+.1f}" for x in behind])
 
 # %% [markdown]
-# On clean pictures all are near their ceiling, where little could show. On spoilt ones two answers in five are wrong, and there ProLIP is within a point of SigLIP in each seed, above it in some and below it in others. Graded covers cost a few tenths of a point on clean pictures and none on spoilt ones. Variances cost next to no accuracy here; nor do they bring any.
+# On clean pictures all are near their ceiling, where little could show. On spoilt ones two answers in five are wrong, and there ProLIP is within a point of SigLIP in each seed, above it in some and below it in others. Graded covers cost a few tenths of a point on clean pictures and nothing steady on spoilt ones. Variances cost next to no accuracy here; nor do they bring any.
 #
 # ## 9. Real captions
 #
