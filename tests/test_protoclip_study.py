@@ -137,6 +137,7 @@ def test_prototypes_alone_have_no_contrastive_term(task, generator):
     whole = build(Arm(weight=1.0), task, 0).eval()
     whole.groups = model.groups
     total, terms = whole.loss(batch)
+    terms = {name: float(value) for name, value in terms.items()}
     assert loss.item() == pytest.approx(terms["prototype"], abs=1e-5)
     assert total.item() == pytest.approx(terms["prototype"] + terms["clip"], abs=1e-4)
 

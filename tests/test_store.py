@@ -231,6 +231,6 @@ def test_the_key_does_not_depend_on_the_order_of_settings():
 
 def test_shipped_entries_are_whole():
     for path in store.SHIPPED.glob("*.jsonl"):
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
         keys = [json.loads(line)["key"] for line in lines]
         assert lines and len(set(keys)) == len(keys), path
