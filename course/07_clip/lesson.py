@@ -480,8 +480,8 @@ print(
 # What has it learnt? Take one picture each of 12 classes, three shapes in two colours and two sizes, and their captions. Rows are pictures, columns are captions, the colour is the cosine. A good model has a bright diagonal. Look also at what is bright *beside* it.
 
 # %%
-chosen = [16 * shape + 2 * COLOURS.index(colour) + size for shape in range(3) for colour in ("red", "blue") for size in range(2)]
-twelve = torch.tensor([(test_labels == a).nonzero()[0, 0] if (test_labels == a).any() else 0 for a in chosen], device=device)
+wanted = [f"{size} {colour} {shape}" for shape in SHAPES for colour in ("red", "blue") for size in SIZES]
+twelve = torch.stack([(test_labels == CLASSES.index(name)).int().argmax() for name in wanted])  # a picture of each
 W = zero_shot_classifier(models[0], CLASSES)  # (48, D)
 figure, ax = plt.subplots(figsize=(8, 4.6))
 plot.matrix(
@@ -587,8 +587,8 @@ plt.show()
 # **Try it yourself.** Write any list of descriptions, separated by commas. Each becomes a class, and each of the three pictures is classified. Below are two lists, phrases and single words: look at how sure the model is, not only at which bar is longest. Then try whole sentences, a list without the right answer, or a word that the model has never met. Three pictures prove nothing; the numbers above are over a thousand.
 
 # %%
-wanted = [CLASSES.index(name) for name in ("small red circle", "large blue square", "large purple triangle")]
-shown = test_images[[int((test_labels == a).int().argmax()) for a in wanted]]
+wanted = ("small red circle", "large blue square", "large purple triangle")
+shown = test_images[torch.stack([(test_labels == CLASSES.index(name)).int().argmax() for name in wanted])]
 shown_vectors = encode(models[0].encode_image, shown)
 
 
@@ -811,9 +811,10 @@ arm = study.ARMS["MiniLM"]._replace(steps=EMOJI_STEPS)
 task = study.Task(arm)
 reader, _ = study.train(arm, task, seed=0)
 held = [study.examine(reader, task, task.held, a) for a in (*SEEN, UNSEEN)]
+hits = np.array(held) <= 10  # (A, N)
 print(
     f"MiniLM, {EMOJI_STEPS} steps, seed 0: R@10 among {len(task.held)} held-out concepts "
-    f"{np.mean(np.array(held[:-1]) <= 10):.3f} by seen artists, {np.mean(np.array(held[-1]) <= 10):.3f} by the unseen one"
+    f"{hits[:-1].mean():.3f} by seen artists, {hits[-1].mean():.3f} by the unseen one"
 )
 
 # %%
@@ -825,7 +826,8 @@ N = recall["words"].shape[2]
 sizes = torch.bincount(emoji.group[task.held])  # concepts in each group
 group_only = float((10 / sizes.clamp(min=10) * sizes).sum() / N)  # the group is known, and nothing else
 with torch.no_grad():  # a label's vector asks in place of a picture's; the tags answer
-    label, tags = (reader.text_tower(part.flatten(1)) for part in task.phrases[task.held].split([1, task.phrases.shape[1] - 1], 1))
+    phrases = task.phrases[task.held]  # (N, P, L)
+    label, tags = reader.text_tower(phrases[:, :1].flatten(1)), reader.text_tower(phrases[:, 1:].flatten(1))
 perfect_eye = retrieval(F.normalize(label, dim=1) @ F.normalize(tags, dim=1).T, torch.arange(N))["R@10"]
 figure, axes = plt.subplots(1, 2, figsize=(8, 2.9), sharey=True)
 for ax, part, title in ((axes[0], slice(0, 3), "seen artists"), (axes[1], slice(3, 4), "unseen artist")):
@@ -848,10 +850,12 @@ for name, hits in recall.items():
         low, high = interval(h.ravel(), groups=concept, draws=budget(cpu=300, quick=20))
         cells.append(f"{np.median(h.mean(axis=(1, 2))):.3f} [{low:.3f}, {high:.3f}]")
     print(f"{name:24} R@10, median of {len(hits)} seeds: seen artists {cells[0]}, unseen artist {cells[1]}")
-print(f"chance {10 / N:.3f}; the group known and nothing else {group_only:.3f}; MiniLM asked with the label {perfect_eye:.3f}")
+print(f"chance {10 / N:.3f}; only the group known {group_only:.3f}; MiniLM asked with the label {perfect_eye:.3f}")
 
 # %% [markdown]
-# READERS
+# Two lines of the print say where the fault is *not*. Asked with a label in place of a picture, MiniLM finds the right tags among the first ten in almost nine cases of ten: it can read. And a head on EfficientNet-Lite0, which has seen a million photographs, finds no more than our small ConvNet.
+#
+# Now the bars. N-grams bring nothing here: to share letters is not to share meaning, and 1,150 captions are too few to learn which pieces mean something. MiniLM helps a little with seen artists and the unseen one, and stays far from useful. The last bar is the same model and the same reader on another split: concepts drawn by lot, so that a woman firefighter may be trained on and a man firefighter asked for. It finds four times as many. So what is missing is not the word but *something alike in the training pictures*: a reader can carry a name over to a thing that looks like known things, not to whole families of things that look like none. A model that recognised the group of each drawing (food, animal, travel) and nothing else would stand at the dashed line, to the right of all honest bars. CLIP escapes not by a better reader but by 400 million pairs, among which few families are new.
 #
 # ### Words with two meanings
 #
@@ -863,7 +867,7 @@ print(f"chance {10 / N:.3f}; the group known and nothing else {group_only:.3f}; 
 SENSES = {  # word: {context: the concepts that are meant}
     "mouse": {"animal": ["mouse face", "mouse"], "keyboard": ["computer mouse"]},
     "orange": {"fruit": ["tangerine"], "geometric": ["orange circle", "orange square", "large orange diamond"]},
-    "star": {"night": ["star", "glowing star", "shooting star"], "entertainer": ["singer", "man singer", "woman singer"]},
+    "star": {"night": ["star", "glowing star", "shooting star"], "entertainer": ["singer", "man singer"]},
     "bat": {"animal": ["bat"], "ball": ["cricket game", "ping pong"]},
     "horn": {"birthday": ["partying face"], "post": ["postal horn"]},
     "ring": {"wedding": ["ring"], "combat": ["people wrestling", "men wrestling", "women wrestling"]},
@@ -871,7 +875,7 @@ SENSES = {  # word: {context: the concepts that are meant}
     "diamond": {"jewel": ["gem stone", "ring"], "geometric": ["large orange diamond", "large blue diamond"]},
     "bow": {"apology": ["person bowing", "man bowing", "woman bowing"], "weapon": ["bow and arrow"]},
     "tie": {"shirt": ["necktie"], "rope": ["knot"]},
-    "rock": {"entertainer": ["singer", "man singer", "woman singer"], "mountain": ["person climbing", "man climbing"]},
+    "rock": {"entertainer": ["singer", "man singer"], "mountain": ["person climbing", "man climbing"]},
     "needle": {"sew": ["sewing needle", "thread"], "medicine": ["syringe"]},
     "note": {"music": ["musical note", "musical notes"], "currency": ["dollar banknote", "euro banknote"]},
     "key": {"fruit": ["lime"], "password": ["key", "old key", "locked with key"]},
@@ -916,7 +920,8 @@ shown_questions = [q for w in ("mouse", "glasses") for q in (w, *(f"{w} {x}" for
 gallery = drawings["train"][SEEN[0]]
 with torch.no_grad():
     vectors = encode(emoji_models[0].encode_image, gallery)
-    nearest = (emoji_models[0].encode_text(emoji_tokenizer(shown_questions, device)) @ vectors.T).topk(8).indices  # (Q, 8)
+    text = emoji_models[0].encode_text(emoji_tokenizer(shown_questions, device))
+    nearest = (text @ vectors.T).topk(8).indices  # (Q, 8)
 figure, axes = plt.subplots(len(shown_questions), 9, figsize=(8, 4.9), width_ratios=[2.2] + 8 * [1])
 for row, q, picked in zip(axes, shown_questions, nearest.tolist()):
     row[0].text(1, 0.5, f"“{q}”", ha="right", va="center", fontsize=9)
@@ -1154,16 +1159,16 @@ claim(
     measured=f"R@10 {np.mean(r <= 10):.3f} by the unseen artist, {np.mean(seen_r <= 10):.3f} by seen ones, among {k}, "
     f"chance {10 / k:.3f}",
     holds=bool(interval((r <= 10).ravel(), groups=np.tile(np.arange(k), r.size // k), draws=200)[0] > 10 / k),
-    note="holds if the 95 % interval for the unseen artist lies above chance; many words of these labels never occurred "
-    "in the 1,150 training captions",
+    note="holds if the 95 % interval for the unseen artist lies above chance; many words of these labels never "
+    "occurred in the 1,150 training captions",
 )
 readers = {}
-for name in ("MiniLM", "n-grams"):
+for name, after in (("MiniLM", "Zhai et al. 2022"), ("n-grams", "Bojanowski et al. 2017")):
     readers[name] = [gain_of(recall[name][:, part], recall["words"][:, part]) for part in (slice(0, 3), slice(3, 4))]
     claim(
         f"clip-reader-{name.lower()}",
         says=f"a reader that knows words it never saw ({name}) lets CLIP name concepts it never saw",
-        source="our question, after Zhai et al. 2022" if name == "MiniLM" else "our question, after Bojanowski et al. 2017",
+        source=f"our question, after {after}",
         measured=f"R@10 gain over words: seen artists {readers[name][0][0]}, unseen artist {readers[name][1][0]}; "
         f"median R@10 {np.median(recall[name][:, :3].mean(axis=(1, 2))):.3f}, chance {10 / N:.3f}",
         holds=readers[name][0][1] and readers[name][1][1],
@@ -1177,11 +1182,11 @@ claim(
     "clip-homonyms",
     says="context in the prompt tells meanings apart",
     source="Radford et al. 2021, sec. 3.1.4",
-    measured=f"R@10 of the meaning meant, unseen artist: gain over the bare word {over_bare[0]}, over the other meaning's "
-    f"context {over_other[0]}, over the context alone {over_alone[0]}",
+    measured=f"R@10 of the meaning meant, unseen artist: gain over the bare word {over_bare[0]}, over the other "
+    f"meaning's context {over_other[0]}, over the context alone {over_alone[0]}",
     holds=over_bare[1] and over_other[1],
-    note=f"holds if the first two intervals lie above 0; {len(meant)} meanings of {len(SENSES)} words, one word of context "
-    "each, drawings by an artist never trained on",
+    note=f"holds if the first two intervals lie above 0; {len(meant)} meanings of {len(SENSES)} words, one word of "
+    "context each, drawings by an artist never trained on",
 )
 saved = (from_labels[:, 0] - from_labels[:, 1]) - (words_for_group[:, 0] - words_for_group[:, 1])
 claim(
