@@ -5,9 +5,11 @@ Letters: B batch, C concepts, K concepts in a split, P phrases of a concept, L n
 Three artists are trained on, the fourth is kept for the examination; so are a fifth of the concepts, by whole families
 of subgroups. A reader is a way from phrases to vectors: words with a vector each, n-grams of their letters, or MiniLM,
 which has read the web and is not trained further (the locked text tower is the mirror image of LiT's locked image
-tower). Settings were chosen on the part "val" with one seed (steps, dropout, a locked or a learned map, stronger augmentation:
-R@10 of 0.15 to 0.20 for MiniLM, 0.06 to 0.08 for the others, chance 0.07); everything is reported on "test", which
-shares no concept with it.
+tower).
+
+Settings were chosen on the part "val" with one seed (steps, dropout, a locked or a learned map, stronger augmentation:
+R@10 of 0.15 to 0.20 for MiniLM, 0.06 to 0.08 for the others, chance 0.07). All is reported on "test", which shares no
+concept with it.
 `python -m minilip.studies.clip.emoji` measures what `measured/clip.jsonl` lacks.
 
 Source: Radford et al. 2021 (arXiv 2103.00020); Bojanowski et al. 2017 (arXiv 1607.04606); Zhai et al. 2022
