@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from sklearn.datasets import load_sample_images
 from sklearn.linear_model import LinearRegression
 
-from minilip.data.emoji import ARTISTS, EmojiPairs, cached
+from minilip.data.cache import cached
+from minilip.data.emoji import ARTISTS, EmojiPairs
 from minilip.data.fetch import File, MissingData
 from minilip.data.pretrained import (
     EfficientNetLite0,
