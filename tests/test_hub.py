@@ -115,6 +115,24 @@ def test_an_unknown_name_or_tag_says_what_there_is(tmp_path):
             open_clip("ViT-B-32", weights)
 
 
+def test_weights_are_numbers_only_while_they_are_loaded(monkeypatch, tmp_path):
+    class Code:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/ran",)
+
+    torch.save({"weights": Code()}, tmp_path / "weights.pt")
+    before, quiet = dict(os.environ), hub.logging.root.manager.disable
+
+    def load(*_, **__):
+        torch.load(tmp_path / "weights.pt", weights_only=False)  # as an old open_clip would with an old torch
+
+    monkeypatch.setattr(library, "create_model", load)
+    with pytest.raises(MissingData, match="weights 'openai' of ViT-B-32"):
+        open_clip("ViT-B-32", "openai")
+    assert not (tmp_path / "ran").exists()
+    assert dict(os.environ) == before and hub.logging.root.manager.disable == quiet
+
+
 def test_without_the_library_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(MissingData, match="`pip install open_clip_torch`"):

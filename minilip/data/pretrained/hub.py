@@ -7,6 +7,7 @@ lesson 07.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -20,6 +21,8 @@ from torchvision.transforms import functional as TF
 
 from minilip import _check
 from minilip.data.fetch import MissingData
+
+ONLY_NUMBERS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # what makes torch.load refuse a pickle, whoever calls it
 
 
 class HubTokenizer:
@@ -115,7 +118,7 @@ def open_clip(name: str, weights: str | None) -> OpenCLIP:
         # A tag and never a path: a file of anybody's could run code of theirs.
         _check.choice("weights", weights, library.list_pretrained_tags_by_model(name))
     try:
-        with _quiet():
+        with _careful():
             model = library.create_model(name, pretrained=weights)
             tokenize = library.get_tokenizer(name)
     except Exception as error:
@@ -128,11 +131,17 @@ def open_clip(name: str, weights: str | None) -> OpenCLIP:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No line for each of a dozen attempts at the hub: what failed is said once, by the error."""
-    before = logging.root.manager.disable
+def _careful() -> Iterator[None]:
+    """No code in a file of weights is run, whatever the versions. And no line for each of a dozen attempts at the hub:
+    what failed is said once, by the error."""
+    quiet, pickles = logging.root.manager.disable, os.environ.get(ONLY_NUMBERS)
     logging.disable(logging.ERROR)
+    os.environ[ONLY_NUMBERS] = "1"
     try:
         yield
     finally:
-        logging.disable(before)
+        logging.disable(quiet)
+        if pickles is None:
+            del os.environ[ONLY_NUMBERS]
+        else:
+            os.environ[ONLY_NUMBERS] = pickles
