@@ -60,7 +60,7 @@ print("Drawn by " + "\n         ".join(credit for artist, credit in gallery.cred
 # %% [markdown]
 # Suppose a machine is shown pairs of a picture and a sentence, and nothing else. No list of classes, no labels. Can it find out what a word looks like?
 #
-# There is a reason to want this. A label costs a person's time and says one thing from a list that was fixed before; ImageNet's crowd labels are numbers from 0 to 999. The web is full of pictures with sentences beside them, which nobody was paid to write, and a sentence may say anything. Language models had already been trained on raw text from the web with great success; most vision models were still trained on crowd-labelled data.
+# There is a reason to want this. A label costs a person's time and says one thing from a list that was fixed before; ImageNet's crowd labels are numbers from 0 to 999. The web is full of pictures with sentences beside them, which nobody was paid to write, and a sentence may say anything. Language models already learned from raw web text; most vision models still learned from crowd labels.
 #
 # And if it can, something follows that a classifier cannot do. The name of a class is a short sentence. So the machine could sort pictures into classes that nobody ever labelled, by asking which name fits best. That is called *zero-shot classification*.
 #
@@ -256,7 +256,7 @@ same("(6)", left, (P + Q - 2 * torch.eye(B)) / (2 * B))
 #
 # In words: *the cosine the model expects, minus the cosine of the truth*. While the truth lies below what the model expects, the model is overconfident, the derivative is positive and $s$ falls. When the truth lies above, $s$ rises. At a perfect model every true cosine is the largest of its row, the bracket is negative whatever $s$ is, and $s$ would grow without end. So CLIP learns $t_0 = \log s$, which keeps $s$ positive, starts it at $\log(1/0.07)$, and clamps $s \le 100$: beyond that a difference of 0.01 in cosine already means a factor of $e$.
 #
-# One name, two meanings, in the released code and so in ours: the *parameter* `model.logit_scale` is $t_0$, the logarithm; the *argument* `logit_scale` of `clip_loss` is $s$, the multiplier. Between them stands one `.exp()`. Forget it and you train at $s = 2.7$.
+# One name, two meanings, in the released code and so in ours: the *parameter* `model.logit_scale` is $t_0$, the logarithm; the *argument* `logit_scale` of `clip_loss` is $s$, the multiplier. Between them stands one `.exp()`.
 
 # %%
 # check (7): a difference quotient on the left, expectations on the right
@@ -354,7 +354,7 @@ show(clip_loss)
 #
 # ### At full size
 #
-# What stands above is all of the method. The rest of CLIP is size. Its authors collected 400 million pairs from the web with 500,000 search queries, at most 20,000 pairs each, so that no frequent word crowds out the rare ones. With so much data *overfitting* (fitting the training pairs at the cost of new ones) was no concern: both towers start from random weights, not from ImageNet or from a language model, and one linear map each leads into the common space. Ours are small, and small data is a different regime: keep that in mind wherever this lesson and the paper disagree.
+# What stands above is all of the method. The rest of CLIP is size. Its authors collected 400 million pairs from the web with 500,000 search queries, at most 20,000 pairs each, so that no frequent word crowds out the rare ones. With so much data *overfitting* (fitting the training pairs at the cost of new ones) was no concern: both towers start from random weights, not from ImageNet or from a language model, and one linear map each leads into the common space. Ours is small data, a different regime: remember it where this lesson and the paper disagree.
 #
 # ## 6. Train it on scenes
 #
@@ -370,7 +370,7 @@ show(clip_loss)
 #
 # ### The parts
 #
-# You could write this section yourself; here is what it needs. A *tokenizer* gives each word of the training sentences a number. Numbers 0, 1, 2 are for padding, unknown words and a mask.
+# You could write this section yourself. A *tokenizer* gives each word of the training sentences a number. Numbers 0, 1, 2 are for padding, unknown words and a mask.
 
 # %%
 print(tokenizer(["a small red circle", "look at a zebra"]))
@@ -384,7 +384,7 @@ show(BagOfWords)
 show(ConvNet)
 
 # %% [markdown]
-# And `fit`, the course's one training loop, does what the next cell does: AdamW, which shrinks matrices a little at each step and leaves vectors and scalars alone; a learning rate that rises over the first twentieth of the steps and then falls along a cosine to 0; a bound of 1 on the length of the gradient; a new batch each step from a seeded generator. The rest of its source is a progress bar, checkpoints, and several processes.
+# And `fit`, the course's one training loop, does what the next cell does: AdamW, which shrinks matrices a little at each step and leaves vectors and scalars alone; a learning rate that rises over the first twentieth of the steps and then falls along a cosine to 0; a bound of 1 on the length of the gradient; a new batch each step from a seeded generator. The rest of its source is comfort: a progress bar, checkpoints, several processes.
 
 
 # %%
@@ -416,7 +416,7 @@ right = fit(small_clip(), scene_batches(32), 5, lr=3e-3, bf16=False, progress=Fa
 same("fit", torch.tensor(left), torch.tensor(right), tolerance=1e-4)
 
 # %% [markdown]
-# Now the run. Before you start it, use (8): where will the loss stop? And one more question: colour can be read off the mean of all pixels, size nearly so; shape cannot. If a model knows colour and size and nothing of shape, captions fall into $8 \cdot 2 = 16$ kinds that it can tell apart. Where would *its* loss stop?
+# Now the run. Before you start it, use (8): where will the loss stop? And one more question: if a model knows colour and size and nothing of shape, captions fall into $8 \cdot 2 = 16$ kinds that it can tell apart. Where would *its* loss stop?
 
 # %%
 B, STEPS = 128, budget(cpu=450, gpu=1500, quick=4)
@@ -482,7 +482,7 @@ print(
 )
 
 # %% [markdown]
-# On the right, colour and size are right within 50 steps, in all three runs. Shape starts as a guess and takes all the rest; "all three" can rise no faster. On the left the same story in nats: a steep fall, then a crawl that starts where (8) says a model without shape must stop, at 2.14. Without that line you might have taken it for the end of the training. The 0.95 nats from there to the lower floor are what shape is worth, and they take nine tenths of the steps.
+# On the right, colour and size are right within 50 steps, in all three runs. Shape starts as a guess and takes all the rest; "all three" can rise no faster. On the left the same story in nats: a steep fall, then a crawl that starts where (8) says a model without shape must stop, at 2.14. Without that line you might take it for the end. The 0.95 nats from there to the lower floor are what shape is worth, and they take nine tenths of the steps.
 #
 # What has it learnt? Take one picture each of 12 classes, three shapes in two colours and two sizes, and their captions. Rows are pictures, columns are captions, the colour is the cosine. A good model has a bright diagonal. Look also at what is bright *beside* it.
 
@@ -517,11 +517,11 @@ for name, which in {
     print(f"  {name:22}{cosine[rows].mean():6.2f}")
 
 # %% [markdown]
-# Beside the diagonal, bright are the captions that are wrong in one thing only: most of all in size, then in shape, then in colour, which is the easiest to see. Captions wrong in all three are pushed to the other side of the sphere. Nobody asked for this order. By (6) a caption is pushed away in proportion to the probability with which it is mistaken for the right one, and no longer once it is not: the cosines keep a record of what was hard to tell apart.
+# Beside the diagonal, bright are the captions that are wrong in one thing only: most of all in size, then in shape, then in colour, which is the easiest to see. Captions wrong in all three are pushed to the other side of the sphere. By (6) a caption is pushed away in proportion to the probability with which it is mistaken for the right one, and no longer once it is not: the cosines keep a record of what was hard to tell apart.
 #
 # ## 7. Prompts, shots and labels
 #
-# **What zero-shot means.** Before CLIP the word meant to recognise *classes* that were not in the training. Radford et al. stretch it to whole *data sets*: train on the web, then take on a benchmark without having seen one of its pictures. Visual N-Grams had tried the same four years before, and CLIP does better on all three data sets on which the two can be compared: aYahoo, ImageNet and SUN. One thing has to be made by hand: benchmarks store labels as numbers, and many were built without any thought of language. Somebody must write down names, one a number, and a careless name costs accuracy.
+# **What zero-shot means.** Before CLIP the word meant to recognise *classes* that were not in the training. Radford et al. stretch it to whole *data sets*: train on the web, then take on a benchmark without having seen one of its pictures. Visual N-Grams had tried the same four years before, and CLIP does better on all three data sets on which the two can be compared: aYahoo, ImageNet and SUN. One thing has to be made by hand: benchmarks store labels as numbers. Somebody must write down a name for each, and a careless one costs accuracy.
 #
 # **How to ask.** Radford et al. say why a bare class name is a poor question: training sentences are rarely one word, and a lone name can mean two things. We ask in three ways: the name alone, one template, and the ensemble of five, by (9).
 
@@ -538,7 +538,7 @@ ax.set_xlim(0, 1.02)
 plt.show()
 
 # %% [markdown]
-# Compare the dots, which are seeds, before you compare the bars. The name alone lacks a word that every training sentence had, "a", and a bag of words is a mean: leave out a word and the others weigh more. With these names that costs next to nothing. The ensemble adds little, because our five beginnings mean the same. Words with several meanings come in section 9 with emoji.
+# Compare the dots, which are seeds, before the bars. The name alone lacks a word that every training sentence had, "a", and a bag of words is a mean: leave out a word and the others weigh more. With these names that costs next to nothing. The ensemble adds little, because our five beginnings mean the same. Words with several meanings come in section 9 with emoji.
 #
 # How short may a question be? Every training sentence named size, colour and shape together, so a single word is unlike any of them. We ask for the shape alone, in three words, and compare with the shape in the full phrase that is chosen among 48.
 
@@ -626,7 +626,7 @@ panel(
 #
 # What did Radford et al. compare? First, *what to predict*. A Transformer that writes the caption word by word has more parameters than the ResNet-50 that looks, and learnt to recognise ImageNet's classes three times more slowly than a model that only predicts which words occur, a bag of words. To stop predicting words and to contrast pairs was about four times faster again (their figure 2). That is the only place of a bag of words in the paper: the text towers they trained at full size are Transformers. Second, *linear or non-linear maps* into the common space: they noticed no difference and took the linear one. Third, *image towers*: Vision Transformers needed about a third of the compute of residual networks.
 #
-# We change one part at a time, in a smaller model, and look at accuracy *per second of training*, the measure that matters when time is what you have. Whether a bag of words can stand in for the *reader* is our question, not theirs.
+# We change one part at a time, in a smaller model, and look at accuracy *per second of training*, the measure that matters when time is what you have. A bag of words as the *reader* is our question, not theirs.
 
 
 # %%
@@ -798,7 +798,7 @@ for split, artists, name in (
 #
 # ### Words it never saw
 #
-# Whose fault is that? A word without a vector cannot be read, so let us give the text tower a vector for every word there is. Two ways, both shorter than the problem.
+# Is the missing vector to blame? Let us give the text tower one for every word there is, in two ways.
 #
 # **N-grams.** Cut each word into pieces of 3, 4 and 5 letters and give each *piece* a vector (fastText; Bojanowski et al. 2017). "Firefighters" was never seen, but most of its pieces were. No vocabulary is kept: a hash of the piece says which of 8,191 vectors is its own.
 
@@ -866,7 +866,7 @@ print(f"chance {10 / N:.3f}; only the group known {group_only:.3f}; MiniLM asked
 #
 # Now the bars. N-grams bring nothing, and with seen artists find a little less than whole words: to share letters is not to share meaning, and 1,150 captions are too few to learn which pieces mean something. MiniLM finds two drawings more in a hundred, within the noise. On the frozen features of EfficientNet-Lite0, an eye that has seen a million photographs, MiniLM gains five in a hundred over words, beyond the noise, and still ends where the small ConvNet does.
 #
-# The last bar is the same MiniLM and the same ConvNet on another split: concepts are drawn by lot, so that a woman firefighter may be trained on and a man firefighter asked for. It finds almost four times as many. So what is missing is not the word. It is *something alike in the training pictures*: a reader carries a name over to a thing that looks like known things, not to families of things that look like none. A model that knew the group of each drawing (food, animal, travel) and nothing else would reach the dashed line, to the right of every honest bar. CLIP escapes not by a better reader but by 400 million pairs, among which few families are new. Lesson 11 comes back to MiniLM as a teacher.
+# The last bar is the same MiniLM and the same ConvNet on another split: concepts are drawn by lot, so that a woman firefighter may be trained on and a man firefighter asked for. It finds almost four times as many. So what is missing is not the word. It is *something alike in the training pictures*: a reader carries a name over to a thing that looks like known things, not to families of things that look like none. A model that knew the group of each drawing (food, animal, travel) and nothing else would reach the dashed line, to the right of every honest bar. In CLIP's 400 million pairs few families are new. Lesson 11 comes back to MiniLM as a teacher.
 #
 # ### Words with two meanings
 #
@@ -945,12 +945,12 @@ for row, q, picked in zip(axes, shown_questions, nearest.tolist()):
     row[0].text(1, 0.5, f"“{q}”", ha="right", va="center", fontsize=9)
     row[0].axis("off")
     for ax, k in zip(row[1:], picked):
-        ax.imshow(gallery[k].permute(1, 2, 0).cpu().numpy())
+        ax.imshow(gallery[k].permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
         ax.axis("off")
 plt.show()
 
 # %% [markdown]
-# SENSES
+# The context does turn the answer: with the right one the meaning meant comes first in about two cases of three for an artist never trained with, with the other's in one of three. Then read the last row: the context *alone* does as well. In a bag of words the word adds nothing that the context has not said, and the ten nearest drawings, in the figure, are seldom the thing itself: "mouse animal" finds animals and no mouse. A text tower that reads words together could do better; lesson 10 asks whether it does.
 #
 # ### Robust to a new style?
 #
@@ -1038,7 +1038,7 @@ plt.show()
 #
 # ### The same with real weights
 #
-# All of this lesson runs on CLIP as it was released, or on any of the hundred models of open_clip: `open_clip(name, weights)` puts one behind the interface that you know, `encode_image`, `encode_text`, `tokenizer`, `logit_scale`. Its own resize and normalisation are applied inside, and its words are made of pieces, so that none is unknown. The weights come from a model hub and are large (600 MB for ViT-B/32), so that the cell fetches nothing as it stands: it asks a *random* network of the same shape, to show the calls, and gets what a guess would get. Where the hub can be reached, set `WEIGHTS` and run it again.
+# All of this lesson runs on CLIP as it was released, or on any of the hundred models of open_clip: `open_clip(name, weights)` puts one behind the interface that you know, `encode_image`, `encode_text`, `tokenizer`, `logit_scale`. Its own resize and normalisation are applied inside, and its words are made of pieces, so that none is unknown. The weights come from a model hub (600 MB for ViT-B/32). As it stands the cell fetches nothing: it asks a *random* network, to show the calls, and gets what a guess would get. Where the hub can be reached, set `WEIGHTS` and run it again.
 
 # %%
 WEIGHTS = None  # "laion2b_s34b_b79k" fetches ViT-B/32 trained on two billion pairs, once
@@ -1206,7 +1206,8 @@ claim(
     f"bare word {ten['bare word']:.2f}",
     holds=right_way[1],
     note=f"holds if the gain over the other meaning's context lies above 0; {len(meant)} meanings of {len(SENSES)} "
-    "words that training captions use, one word of context each, which no label contains",
+    "words that training captions use, one word of context each, which no label contains; where the gain over the "
+    "context alone is none, the word itself added nothing",
 )
 saved = (from_labels[:, 0] - from_labels[:, 1]) - (words_for_group[:, 0] - words_for_group[:, 1])
 claim(
