@@ -130,7 +130,7 @@ print(f"cosine with the own caption {own:.3f}, with another's {other:.3f}")
 #
 # $$\text{picture } i \text{ chooses caption } j \text{ with probability } \frac{e^{s\,v_i^\top t_j}}{\sum_k e^{s\,v_i^\top t_k}},$$
 #
-# and in one line of code: `cross_entropy(s * V @ T.T, arange(B))`. This is InfoNCE of lesson 01 with a picture as the question and sentences as the candidates.
+# and in one line of code: `cross_entropy(s * V @ T.T, arange(B))`. This is InfoNCE of lesson 01: a picture asks, sentences are the candidates.
 #
 # ## 4. Derivation
 #
@@ -591,7 +591,7 @@ ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# **Try it yourself.** Write any list of descriptions, separated by commas. Each becomes a class, and each of the three pictures is classified. Below are two lists, phrases and single words: look at how sure the model is, not only at which bar is longest. Then try whole sentences, a list without the right answer, or a word that the model has never met. Three pictures prove nothing; the numbers above are over a thousand.
+# **Try it yourself.** Write any list of descriptions, separated by commas. Each becomes a class, and each of the three pictures is classified. Below are two lists, phrases and single words: look at how sure the model is, not only at which bar is longest. Then try whole sentences, a list without the right answer, or a word that the model has never met.
 
 # %%
 wanted = ("small red circle", "large blue square", "large purple triangle")
@@ -743,7 +743,7 @@ def emoji_batches(generator, size=192):
 
 
 # %% [markdown]
-# Read the second line again. Many words of the held-out labels were never seen. A word-level model knows nothing about "zebra" if no caption ever contained it. What it can use are the tags that concepts share ("animal", "food", "travel"). Keep that in mind when you read the numbers.
+# Read the second line again. Many words of the held-out labels were never seen. A word-level model knows nothing about "zebra" if no caption ever contained it. What it can use are the tags that concepts share ("animal", "food", "travel").
 #
 # Each drawing asks for its own caption, label and tags in full, among the captions of all $N$ concepts of its split. Its *rank* is 1 if no other caption is as near. **R@1** is the share of drawings whose rank is 1, **R@10** the share whose rank is at most 10: *recall at 1* and *at 10*. A model that guesses has R@10 of $10/N$, and so has one that names the same ten captions whatever it is shown.
 
@@ -794,7 +794,7 @@ for split, artists, name in (
     print(f"{name:44}{k:6}{cells[0]:>24}{1 / k:8.3f}{cells[1]:>24}{10 / k:8.3f}{cells[2]:>22}{(k + 1) / 2:8.0f}")
 
 # %% [markdown]
-# Intervals are 95 %, drawn over concepts. Read the table from the top. Drawings like those in training are found. A new artist's drawing of a known thing is found far above chance and far below the artists the model knows: style matters. For whole subgroups never seen the model finds about twice as many as a guesser would, and that is all.
+# Intervals are 95 %, drawn over concepts. Read the table from the top. A new artist's drawing of a known thing is found far above chance and far below the artists the model knows: style matters. Of whole subgroups never seen the model finds about twice as many as a guesser would, and that is all.
 #
 # ### Words it never saw
 #
@@ -866,13 +866,13 @@ print(f"chance {10 / N:.3f}; only the group known {group_only:.3f}; MiniLM asked
 #
 # Now the bars. N-grams bring nothing, and with seen artists find a little less than whole words: to share letters is not to share meaning, and 1,150 captions are too few to learn which pieces mean something. MiniLM finds two drawings more in a hundred, within the noise. On the frozen features of EfficientNet-Lite0, an eye that has seen a million photographs, MiniLM gains five in a hundred over words, beyond the noise, and still ends where the small ConvNet does.
 #
-# The last bar is the same MiniLM and the same ConvNet on another split: concepts are drawn by lot, so that a woman firefighter may be trained on and a man firefighter asked for. It finds almost four times as many. So what is missing is not the word. It is *something alike in the training pictures*: a reader carries a name over to a thing that looks like known things, not to families of things that look like none. A model that knew the group of each drawing (food, animal, travel) and nothing else would reach the dashed line, to the right of every honest bar. In CLIP's 400 million pairs few families are new. Lesson 11 comes back to MiniLM as a teacher.
+# The last bar is the same MiniLM and the same ConvNet on another split: concepts are drawn by lot, so that a woman firefighter may be trained on and a man firefighter asked for. It finds almost four times as many. So what is missing is not the word. It is *something alike in the training pictures*. A model that knew the group of each drawing (food, animal, travel) and nothing else would reach the dashed line, to the right of every honest bar. In CLIP's 400 million pairs few families are new. Lesson 11 comes back to MiniLM as a teacher.
 #
 # ### Words with two meanings
 #
 # "Mouse" is an animal and a device, "orange" a fruit and a colour. With the bare word, CLIP cannot know which one you mean. Radford et al. advise to say more, as in "a photo of a boxer, a type of pet". We take 21 words that name two different things in the training, and for each thing one word of context, which is never a word of its label: that would give the answer away.
 #
-# Two questions. Is a drawing of the meaning meant among the first ten? And which of the word's two meanings comes first? For the second, the bare word is right in half of the cases by construction, since it has one answer for both. A gain over the bare word alone proves little, because two words say more than one. So there are two controls. The context of the *other* meaning is as long and must not help. And the context *without* the word shows how much the context does by itself.
+# Two questions. Is a drawing of the meaning meant among the first ten? And which of the word's two meanings comes first? For the second, the bare word is right in half of the cases by construction, since it has one answer for both. There are two controls: the context of the *other* meaning, which is as long and must not help, and the context *without* the word.
 
 # %%
 SENSES = {  # word: {context: the concepts that are meant}
@@ -950,7 +950,7 @@ for row, q, picked in zip(axes, shown_questions, nearest.tolist()):
 plt.show()
 
 # %% [markdown]
-# The context does turn the answer: with the right one the meaning meant comes first in about two cases of three for an artist never trained with, with the other's in one of three. Then read the last row: the context *alone* does as well. In a bag of words the word adds nothing that the context has not said, and the ten nearest drawings, in the figure, are seldom the thing itself: "mouse animal" finds animals and no mouse. A text tower that reads words together could do better; lesson 10 asks whether it does.
+# The context does turn the answer: with the right one the meaning meant comes first in about two cases of three for an artist never trained with, with the other's in one of three. Then read the last row: the context *alone* does as well. In a bag of words the word adds nothing that the context has not said, and the ten nearest drawings, in the figure, are seldom the thing itself: "mouse animal" finds animals and no mouse.
 #
 # ### Robust to a new style?
 #

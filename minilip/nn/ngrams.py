@@ -20,9 +20,19 @@ from minilip.nn.tokenizer import PAD, words
 
 def ngrams(word: str, sizes: Sequence[int]) -> list[str]:
     """A word between < and >, and its parts: `ngrams("cats", (3,))` -> <cats>, <ca, cat, ats, ts>"""
+    if not isinstance(word, str):
+        _check.fail("word", "a string", type(word).__name__)
     whole = f"<{word}>"
-    parts = [whole[i : i + n] for n in sizes for i in range(len(whole) - n + 1) if n < len(whole)]
+    parts = [whole[i : i + n] for n in _sizes(sizes) for i in range(len(whole) - n + 1) if n < len(whole)]
     return [whole, *parts]
+
+
+def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(sizes, list | tuple) or not sizes:
+        _check.fail("sizes", "a tuple of at least one number of letters", repr(sizes))
+    for n in sizes:
+        _check.count("sizes", n)
+    return tuple(sizes)
 
 
 class NGrams:
@@ -40,16 +50,12 @@ class NGrams:
 
     def __init__(self, buckets: int = 8192, sizes: Sequence[int] = (3, 4, 5)):
         _check.count("buckets", buckets, least=2)
-        if not sizes:
-            _check.fail("sizes", "at least one", "none")
-        for n in sizes:
-            _check.count("sizes", n)
-        self.buckets, self.sizes = buckets, tuple(sizes)
+        self.buckets, self.sizes = buckets, _sizes(sizes)
 
     def __len__(self) -> int:
         return self.buckets
 
-    def numbers(self, sentence: str) -> list[int]:
+    def _numbers(self, sentence: str) -> list[int]:
         """The number of each n-gram of each word, from 1 to buckets - 1."""
         parts = [part for word in words(sentence) for part in ngrams(word, self.sizes)]
         return [1 + crc32(part.encode()) % (self.buckets - 1) for part in parts]  # hash() changes from run to run
@@ -59,13 +65,13 @@ class NGrams:
         rows = [sentences] if isinstance(sentences, str) else list(sentences)
         if not rows:
             _check.fail("sentences", "at least one sentence", "none")
-        numbers = [self.numbers(s) for s in rows]
+        numbers = [self._numbers(s) for s in rows]
         length = max(1, *map(len, numbers))
         return torch.tensor([row + [PAD] * (length - len(row)) for row in numbers], device=device)  # (B, L)
 
     def unknown(self, sentence: str) -> list[str]:
         """The words that it cannot read: none."""
-        return []
+        return [word for word in words(sentence) if not ngrams(word, self.sizes)]
 
 
 class BagOfNGrams(BagOfWords):
