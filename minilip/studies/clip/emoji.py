@@ -35,7 +35,7 @@ from minilip.nn import BagOfWords, ConvNet
 from minilip.nn.augment import move, recolour
 from minilip.nn.ngrams import BagOfNGrams, NGrams
 from minilip.nn.tokenizer import PAD, UNK, Tokenizer
-from minilip.studies.store import SHIPPED, fingerprint, recall, stored
+from minilip.studies.store import Study
 from minilip.training import History, fit
 
 STEPS, BATCH, LR, DIM, WIDTH = 500, 192, 3e-3, 64, 128
@@ -234,10 +234,7 @@ ARMS = {
     "MiniLM, twins leak": Arm("MiniLM", split="random"),
 }
 SEEDS = range(3)
-CODE = fingerprint(
-    *(_emoji, _pictures, _table, Task, Locked, Head, build, train, examine, measure),
-    *(NGrams, STEPS, BATCH, LR, DIM, WIDTH, KEEP, SEEN, UNSEEN),
-)
+STUDY = Study("clip", measure)
 
 
 def settings(name: str, seed: int, part: str = "test") -> dict[str, Any]:
@@ -250,15 +247,21 @@ def known(part: str = "test") -> dict[str, list[dict[str, Any]]]:
     Raises:
         LookupError: entries are missing, as they are after a change of the code.
     """
-    return {name: recall("clip", [settings(name, s, part) for s in SEEDS], CODE, __name__) for name in ARMS}
+    return {name: STUDY.recall([settings(name, seed, part) for seed in SEEDS]) for name in ARMS}
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m minilip.studies.clip.emoji",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--arms", nargs="+", metavar="ARM", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--part", choices=SPLITS[2:], default="test")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    for name in chosen.arms:
-        for seed in SEEDS:
-            stored("clip", settings(name, seed, chosen.part), CODE, measure, SHIPPED)
+    STUDY.complete(settings(name, seed, chosen.part) for name in chosen.arms for seed in SEEDS)
+
+
+if __name__ == "__main__":
+    main()
