@@ -96,7 +96,7 @@ def _judge_value(exercise: Prediction, attempt: Any) -> Report:
         return {p: v.strip().casefold() if isinstance(v, str) else v for p, v in compare.leaves(value).items()}
 
     def is_attempt(value: Any) -> bool:
-        return compare.all_close(read(attempt), read(value), exercise.tolerance)
+        return compare.all_close(read(compare.fit(attempt, value)), read(value), exercise.tolerance)
 
     if is_attempt(exercise.answer):
         return Report("PASS", None, attempt, "")
@@ -110,7 +110,7 @@ def _judge_value(exercise: Prediction, attempt: Any) -> Report:
 
 def _first(exercise: Exercise, seen: list[tuple[Case, Outcome]]) -> Problem | None:
     """The first stage that any input fails, shown on the smallest input that fails it."""
-    for stage in (_runs, _shapes, _kinds, _values, _left_alone, _gradients):
+    for stage in (_runs, _shapes, _kinds, _values, _left_alone, _gradients, _way):
         for case, got in sorted(seen, key=lambda pair: pair[0].size):
             if problem := stage(exercise, case, got):
                 problem.case = case
@@ -203,6 +203,13 @@ def _gradients(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
     return None
 
 
+def _way(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
+    detour = exercise.detour
+    if detour and not case.because and not case.extreme and detour.taken(got.made, *compare.clone(case.args)):
+        return Problem(detour.name, f"The result is right, but not the way to it. {detour.message}")
+    return None
+
+
 def _listed(names: Sequence[str]) -> str:
     quoted = [f"`{n}`" for n in names]
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
@@ -245,10 +252,10 @@ def _name_variant(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
 def _name_extreme(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
     if known := _known(exercise, seen):
         return known.name, known.message
-    text = f"not on extreme ones. {problem.text}"  # it raises there
+    text = f"not on extreme ones. {problem.text.rstrip('.')}."  # it raises there
     if problem.what:
-        text = f"on extreme ones {problem.text[0].lower()}{problem.text[1:]} {exercise.stability}"
-    return EXTREME, f"Right on ordinary numbers, but {text}"
+        text = f"on extreme ones {problem.text[0].lower()}{problem.text[1:]}"
+    return EXTREME, f"Right on ordinary numbers, but {text} {exercise.stability}"
 
 
 def _known(exercise: Exercise, seen: _Seen) -> Misconception | None:

@@ -1,5 +1,6 @@
 """What a function does on the inputs of an exercise: results, gradients, changes to its inputs, errors."""
 
+import contextlib
 import functools
 import inspect
 import traceback
@@ -10,11 +11,27 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from minilip.course import compare
 
-from ._exercise import Exercise, Invariance
+from ._exercise import Exercise, Invariance, Made
 from ._guard import Printer, guarded
+
+
+class _Watch(TorchDispatchMode):
+    """Notes the tensors that torch computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[Made] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for x in compare.tensors(result):
+            size = x.untyped_storage().nbytes() // x.element_size() if x.layout == torch.strided else x.numel()
+            self.made.append(Made(func.overloadpacket.__name__, tuple(x.shape), size))
+        return result
 
 
 @dataclass
@@ -27,6 +44,7 @@ class Outcome:
     changed: str | None = None  # the argument that was changed in place
     error: Exception | None = None
     line: str = ""  # of the function, where the error came from
+    made: list[Made] = field(default_factory=list)  # on the way to the values, where the exercise looks at it
     gradient_error: Exception | None = None  # with arguments that require grad only
     unwritten: bool = False
 
@@ -102,7 +120,9 @@ def observe(
     try:
         given = compare.clone(args)
         versions = _versions(given)
-        outcome.output, outcome.values = _call(function, given, exercise, like, silent)
+        with _Watch() if exercise.detour else contextlib.nullcontext() as watch:
+            outcome.output, outcome.values = _call(function, given, exercise, like, silent)
+        outcome.made = watch.made if watch else []
         outcome.changed = _changed(names, args, given, versions)
     except Exception as error:  # whatever a learner's function raises is material for the report
         outcome.error, outcome.line = error, _line(error, function)
