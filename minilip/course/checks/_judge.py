@@ -88,7 +88,10 @@ def problem_with(exercise: Exercise, attempt: Callable, cases: Sequence[Case] | 
 
 
 def _see(exercise: Exercise, attempt: Callable, cases: Sequence[Case], printer: Printer) -> list[tuple[Case, Outcome]]:
-    return [(c, observe(attempt, c.args, exercise, c.truth, c.turn, printer)) for c in cases]
+    def looked_at(case: Case) -> bool:
+        return exercise.detour is not None and not case.because and not case.extreme
+
+    return [(c, observe(attempt, c.args, exercise, c.truth, c.turn, printer, looked_at(c))) for c in cases]
 
 
 def _judge_value(exercise: Prediction, attempt: Any) -> Report:
@@ -205,7 +208,7 @@ def _gradients(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
 
 def _way(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
     detour = exercise.detour
-    if detour and not case.because and not case.extreme and detour.taken(got.made, *compare.clone(case.args)):
+    if detour and got.made and detour.taken(got.made, *compare.clone(case.args)):
         return Problem(detour.name, f"The result is right, but not the way to it. {detour.message}")
     return None
 

@@ -44,7 +44,7 @@ class Outcome:
     changed: str | None = None  # the argument that was changed in place
     error: Exception | None = None
     line: str = ""  # of the function, where the error came from
-    made: list[Made] = field(default_factory=list)  # on the way to the values, where the exercise looks at it
+    made: list[Made] = field(default_factory=list)  # on the way to the values, if watched
     gradient_error: Exception | None = None  # with arguments that require grad only
     unwritten: bool = False
 
@@ -108,19 +108,21 @@ def observe(
     like: Outcome | None = None,
     turn: int = 0,
     printer: Printer | None = None,
+    watched: bool = False,
 ) -> Outcome:
     """Call the function on copies of the arguments, once for its result and once for its gradients.
 
     Args:
         like: the truth; a list is read as a tensor where the truth is one.
         turn: see `Case`.
+        watched: note what torch computes on the way.
     """
     outcome, silent = Outcome(), printer or Printer(0)
     names = compare.names(exercise.reference)
     try:
         given = compare.clone(args)
         versions = _versions(given)
-        with _Watch() if exercise.detour else contextlib.nullcontext() as watch:
+        with _Watch() if watched else contextlib.nullcontext() as watch:
             outcome.output, outcome.values = _call(function, given, exercise, like, silent)
         outcome.made = watch.made if watch else []
         outcome.changed = _changed(names, args, given, versions)

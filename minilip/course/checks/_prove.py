@@ -206,11 +206,12 @@ def _named(exercise: Exercise) -> Iterator[Attempt]:
                 yield Attempt("named", m.name + form, wrong)
         if m.says:
             yield Attempt("named", f"{m.name}: what it says", _untrue(exercise, m))
-    for i, attempt in enumerate(exercise.detour.attempts if exercise.detour else ()):
-        for form, change in (("", lambda f: f), (", in float64", in_double)):
-            report = judge(exercise, change(attempt))
-            expected = report.mistake == exercise.detour.name and exercise.detour.message in report.message
-            yield Attempt("named", f"{exercise.detour.name} {i}{form}", "" if expected else _told(report))
+    if detour := exercise.detour:
+        for i, attempt in enumerate(detour.attempts):
+            for form, change in (("", lambda f: f), (", in float64", in_double)):
+                report = judge(exercise, change(attempt))
+                expected = report.mistake == detour.name and detour.message in report.message
+                yield Attempt("named", f"{detour.name} {i}{form}", "" if expected else _told(report))
 
 
 def _evident(exercise: Exercise, m: Misconception, problem: Any) -> bool:
