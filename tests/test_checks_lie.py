@@ -139,6 +139,19 @@ def test_a_division_by_no_steps_is_seen():
     assert report.status == "FAIL" and "ZeroDivisionError" in report.message
 
 
+def test_a_table_of_scaled_generators_is_seen():
+    def attempt(L, t, z):
+        table = t[:, None, None] * L / 100  # (B, D, D)
+        for _ in range(100):
+            term = z[:, :, None]
+            for k in range(1, 16):
+                term = table @ term / k
+                z = z + term[:, :, 0]
+        return z
+
+    assert judge(EXERCISES["act"], attempt).mistake == "forms a matrix for each row"
+
+
 def test_numpy_in_the_action_is_told_that_it_cannot_learn():
     report = judge(EXERCISES["act"], by_scipy)
     assert report.status == "FAIL" and "The result is right, but not when" in report.message

@@ -88,10 +88,7 @@ def problem_with(exercise: Exercise, attempt: Callable, cases: Sequence[Case] | 
 
 
 def _see(exercise: Exercise, attempt: Callable, cases: Sequence[Case], printer: Printer) -> list[tuple[Case, Outcome]]:
-    def looked_at(case: Case) -> bool:
-        return exercise.detour is not None and not case.because and not case.extreme
-
-    return [(c, observe(attempt, c.args, exercise, c.truth, c.turn, printer, looked_at(c))) for c in cases]
+    return [(c, observe(attempt, c.args, exercise, c.truth, c.turn, printer, c.plain)) for c in cases]
 
 
 def _judge_value(exercise: Prediction, attempt: Any) -> Report:
@@ -113,7 +110,7 @@ def _judge_value(exercise: Prediction, attempt: Any) -> Report:
 
 def _first(exercise: Exercise, seen: list[tuple[Case, Outcome]]) -> Problem | None:
     """The first stage that any input fails, shown on the smallest input that fails it."""
-    for stage in (_runs, _shapes, _kinds, _values, _left_alone, _gradients, _way):
+    for stage in (_runs, _shapes, _kinds, _values, _left_alone, _gradients):
         for case, got in sorted(seen, key=lambda pair: pair[0].size):
             if problem := stage(exercise, case, got):
                 problem.case = case
@@ -169,6 +166,8 @@ def _left_alone(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
     if got.changed:
         text = f"The result is right, but your function changes `{got.changed}` in place. Its caller still needs it."
         return Problem("changes its input in place", f"{text} x = x / 2 makes a new tensor, x /= 2 does not.")
+    if detour := got.detour:
+        return Problem(detour.name, f"The result is right, but not the way to it. {detour.message}")
     return None
 
 
@@ -203,13 +202,6 @@ def _gradients(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
             text = f"The result is right, but its gradient with respect to `{name}` is 0: something on the way is flat"
             return Problem(None, f"{text} (a comparison, a rounding, a clamp).", *where)
         return Problem(None, f"The result is right, but its gradient with respect to `{name}` is not.", *where)
-    return None
-
-
-def _way(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
-    detour = exercise.detour
-    if detour and got.made and detour.taken(got.made, *compare.clone(case.args)):
-        return Problem(detour.name, f"The result is right, but not the way to it. {detour.message}")
     return None
 
 
@@ -255,10 +247,9 @@ def _name_variant(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
 def _name_extreme(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
     if known := _known(exercise, seen):
         return known.name, known.message
-    text = f"not on extreme ones. {problem.text.rstrip('.')}."  # it raises there
-    if problem.what:
-        text = f"on extreme ones {problem.text[0].lower()}{problem.text[1:]}"
-    return EXTREME, f"Right on ordinary numbers, but {text} {exercise.stability}"
+    raises = f"not on extreme ones. {problem.text.rstrip('.')}."
+    differs = f"on extreme ones {problem.text[0].lower()}{problem.text[1:]}"
+    return EXTREME, f"Right on ordinary numbers, but {differs if problem.what else raises} {exercise.stability}"
 
 
 def _known(exercise: Exercise, seen: _Seen) -> Misconception | None:
@@ -286,9 +277,8 @@ def _behaves_as(wrong: Callable, exercise: Exercise, seen: _Seen, right: bool) -
     """
 
     def equal(got: dict, other: dict, truth: dict, tolerance: float, scale: float) -> bool:
-        if compare.broken(got, truth) and compare.broken(other, truth):
-            return True  # NaN here and infinity there are one mistake
-        return compare.all_close(got, other, tolerance, scale)
+        both = compare.broken(got, truth) and compare.broken(other, truth)  # NaN here, infinity there: one mistake
+        return both or compare.all_close(got, other, tolerance, scale)
 
     deviates = False
     for case, got in seen:

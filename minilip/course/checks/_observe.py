@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from minilip.course import compare
 
-from ._exercise import Exercise, Invariance, Made
+from ._exercise import Detour, Exercise, Invariance, Made
 from ._guard import Printer, guarded
 
 
@@ -44,7 +44,7 @@ class Outcome:
     changed: str | None = None  # the argument that was changed in place
     error: Exception | None = None
     line: str = ""  # of the function, where the error came from
-    made: list[Made] = field(default_factory=list)  # on the way to the values, if watched
+    detour: Detour | None = None  # the way by which the values came, where it was watched and is not to be taken
     gradient_error: Exception | None = None  # with arguments that require grad only
     unwritten: bool = False
 
@@ -61,6 +61,10 @@ class Case:
     def tolerance(self, exercise: Exercise, got: Outcome) -> float:
         """What the result deserves; where numbers of a hundred cancel, float32 keeps two digits less."""
         return max(compare.slack(got.values, exercise.tolerance), 1e-2 if self.extreme else 0.0)
+
+    @property
+    def plain(self) -> bool:
+        return not self.because and not self.extreme
 
     @property
     def size(self) -> int:
@@ -115,16 +119,17 @@ def observe(
     Args:
         like: the truth; a list is read as a tensor where the truth is one.
         turn: see `Case`.
-        watched: note what torch computes on the way.
+        watched: look for a detour.
     """
     outcome, silent = Outcome(), printer or Printer(0)
     names = compare.names(exercise.reference)
     try:
         given = compare.clone(args)
         versions = _versions(given)
-        with _Watch() if watched else contextlib.nullcontext() as watch:
+        with _Watch() if watched and exercise.detour else contextlib.nullcontext() as watch:
             outcome.output, outcome.values = _call(function, given, exercise, like, silent)
-        outcome.made = watch.made if watch else []
+        if watch and exercise.detour and exercise.detour.taken(watch.made, *compare.clone(args)):
+            outcome.detour = exercise.detour
         outcome.changed = _changed(names, args, given, versions)
     except Exception as error:  # whatever a learner's function raises is material for the report
         outcome.error, outcome.line = error, _line(error, function)

@@ -326,9 +326,9 @@ _ACT = Exercise(
         "Of each term of the series only its product with z is needed: a vector.", _forms_matrices,
         (lambda L, t, z: (torch.linalg.matrix_exp(t[:, None, None] * L) @ z[:, :, None])[:, :, 0],
          lambda L, t, z: torch.vmap(lambda a, v: torch.matrix_exp(a * L) @ v)(t, z),
-         lambda L, t, z: (_taylor((t[:, None, None] * L).mT, 1, z[:, None]))[:, 0],
-         _per_row(lambda L, a, v: torch.linalg.matrix_exp(a * L) @ v),
-         _per_row(lambda L, a, v: series(a * L, 16) @ v))),
+         lambda L, t, z: sum(torch.linalg.matrix_power(t[:, None, None] * L, k) @ z[:, :, None] / math.factorial(k)
+                             for k in range(16))[:, :, 0],
+         _per_row(lambda L, a, v: torch.matrix_exp(a * L) @ v), _per_row(lambda L, a, v: series(a * L, 16) @ v))),
     right=(_steps_by(lambda L, t: t.abs().max() * _norm(L)), _steps_by(lambda L, t: 200),
            _per_row(lambda L, a, v: _taylor(L, a, v, 1 + int(abs(a) * _norm(L) / 2)))),
     naive=(*(lambda L, t, z, n=n: _taylor(L, t[:, None], z, terms=n) for n in (8, 12, 30, 60, 150)),
