@@ -10,13 +10,14 @@ import pkgutil
 from collections.abc import Sequence
 from typing import Any
 
-from ._exercise import Exercise, Invariance, Misconception, Prediction, Report, Slip, both
+from ._exercise import Detour, Exercise, Invariance, Misconception, Prediction, Report, Slip, both
 from ._judge import judge
 from ._observe import make_cases
 from ._prove import PROOFS, prove
 
 __all__ = [
     "PROOFS",
+    "Detour",
     "Exercise",
     "Invariance",
     "Misconception",

@@ -54,6 +54,31 @@ class Invariance:
     message: str
 
 
+@dataclass(frozen=True)
+class Made:
+    """A tensor that torch computed on the way to a result."""
+
+    operation: str  # "mul", "bmm", "linalg_matrix_exp"
+    shape: tuple[int, ...]
+    numbers: int  # that it holds in memory: fewer than its shape says where it is expanded
+
+
+@dataclass(frozen=True)
+class Detour:
+    """A way to the right result that the exercise is about avoiding, such as a table that memory cannot hold.
+
+    Args:
+        name, message: as of a `Misconception`.
+        taken: taken(list of `Made`, *arguments) -> bool, judged on the plain inputs where the result is right.
+        attempts: functions that take it, for the proofs.
+    """
+
+    name: str
+    message: str
+    taken: Callable[..., bool]
+    attempts: tuple[Callable, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Exercise:
     """Write a function.
@@ -72,6 +97,7 @@ class Exercise:
         extreme: like `inputs`; judged in float32 once all else is right, where numerics is the lesson.
         stability: what an attempt is told that is right on the plain inputs and overflows on the extreme ones.
         invariances: further inputs, made from the plain ones, on which the result must stay the same.
+        detour: a right result that comes this way fails.
         view: view(result, *arguments) is compared in place of the result, where several results are right.
         tolerance: largest difference, relative to the largest expected number of a tensor.
         scale: scale(*arguments) -> the size of the numbers that cancel on the way to the result, to which the
@@ -91,6 +117,7 @@ class Exercise:
     extreme: Callable[[torch.Generator], Sequence[tuple]] | None = None
     stability: str = STABILITY
     invariances: tuple[Invariance, ...] = ()
+    detour: Detour | None = None
     view: Callable | None = None
     tolerance: float = 1e-4
     scale: Callable[..., Any] | None = None

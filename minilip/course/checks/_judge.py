@@ -88,7 +88,7 @@ def problem_with(exercise: Exercise, attempt: Callable, cases: Sequence[Case] | 
 
 
 def _see(exercise: Exercise, attempt: Callable, cases: Sequence[Case], printer: Printer) -> list[tuple[Case, Outcome]]:
-    return [(c, observe(attempt, c.args, exercise, c.truth, c.turn, printer)) for c in cases]
+    return [(c, observe(attempt, c.args, exercise, c.truth, c.turn, printer, c.plain)) for c in cases]
 
 
 def _judge_value(exercise: Prediction, attempt: Any) -> Report:
@@ -96,7 +96,7 @@ def _judge_value(exercise: Prediction, attempt: Any) -> Report:
         return {p: v.strip().casefold() if isinstance(v, str) else v for p, v in compare.leaves(value).items()}
 
     def is_attempt(value: Any) -> bool:
-        return compare.all_close(read(attempt), read(value), exercise.tolerance)
+        return compare.all_close(read(compare.fit(attempt, value)), read(value), exercise.tolerance)
 
     if is_attempt(exercise.answer):
         return Report("PASS", None, attempt, "")
@@ -166,6 +166,8 @@ def _left_alone(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
     if got.changed:
         text = f"The result is right, but your function changes `{got.changed}` in place. Its caller still needs it."
         return Problem("changes its input in place", f"{text} x = x / 2 makes a new tensor, x /= 2 does not.")
+    if detour := got.detour:
+        return Problem(detour.name, f"The result is right, but not the way to it. {detour.message}")
     return None
 
 
@@ -245,10 +247,9 @@ def _name_variant(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
 def _name_extreme(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
     if known := _known(exercise, seen):
         return known.name, known.message
-    text = f"not on extreme ones. {problem.text}"  # it raises there
-    if problem.what:
-        text = f"on extreme ones {problem.text[0].lower()}{problem.text[1:]} {exercise.stability}"
-    return EXTREME, f"Right on ordinary numbers, but {text}"
+    raises = f"not on extreme ones. {problem.text.rstrip('.')}."
+    differs = f"on extreme ones {problem.text[0].lower()}{problem.text[1:]}"
+    return EXTREME, f"Right on ordinary numbers, but {differs if problem.what else raises} {exercise.stability}"
 
 
 def _known(exercise: Exercise, seen: _Seen) -> Misconception | None:
@@ -276,9 +277,8 @@ def _behaves_as(wrong: Callable, exercise: Exercise, seen: _Seen, right: bool) -
     """
 
     def equal(got: dict, other: dict, truth: dict, tolerance: float, scale: float) -> bool:
-        if compare.broken(got, truth) and compare.broken(other, truth):
-            return True  # NaN here and infinity there are one mistake
-        return compare.all_close(got, other, tolerance, scale)
+        both = compare.broken(got, truth) and compare.broken(other, truth)  # NaN here, infinity there: one mistake
+        return both or compare.all_close(got, other, tolerance, scale)
 
     deviates = False
     for case, got in seen:

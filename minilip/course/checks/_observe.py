@@ -1,5 +1,6 @@
 """What a function does on the inputs of an exercise: results, gradients, changes to its inputs, errors."""
 
+import contextlib
 import functools
 import inspect
 import traceback
@@ -10,11 +11,27 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from minilip.course import compare
 
-from ._exercise import Exercise, Invariance
+from ._exercise import Detour, Exercise, Invariance, Made
 from ._guard import Printer, guarded
+
+
+class _Watch(TorchDispatchMode):
+    """Notes the tensors that torch computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[Made] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for x in compare.tensors(result):
+            size = x.untyped_storage().nbytes() // x.element_size() if x.layout == torch.strided else x.numel()
+            self.made.append(Made(func.overloadpacket.__name__, tuple(x.shape), size))
+        return result
 
 
 @dataclass
@@ -27,6 +44,7 @@ class Outcome:
     changed: str | None = None  # the argument that was changed in place
     error: Exception | None = None
     line: str = ""  # of the function, where the error came from
+    detour: Detour | None = None  # the way by which the values came, where it was watched and is not to be taken
     gradient_error: Exception | None = None  # with arguments that require grad only
     unwritten: bool = False
 
@@ -43,6 +61,10 @@ class Case:
     def tolerance(self, exercise: Exercise, got: Outcome) -> float:
         """What the result deserves; where numbers of a hundred cancel, float32 keeps two digits less."""
         return max(compare.slack(got.values, exercise.tolerance), 1e-2 if self.extreme else 0.0)
+
+    @property
+    def plain(self) -> bool:
+        return not self.because and not self.extreme
 
     @property
     def size(self) -> int:
@@ -90,19 +112,24 @@ def observe(
     like: Outcome | None = None,
     turn: int = 0,
     printer: Printer | None = None,
+    watched: bool = False,
 ) -> Outcome:
     """Call the function on copies of the arguments, once for its result and once for its gradients.
 
     Args:
         like: the truth; a list is read as a tensor where the truth is one.
         turn: see `Case`.
+        watched: look for a detour.
     """
     outcome, silent = Outcome(), printer or Printer(0)
     names = compare.names(exercise.reference)
     try:
         given = compare.clone(args)
         versions = _versions(given)
-        outcome.output, outcome.values = _call(function, given, exercise, like, silent)
+        with _Watch() if watched and exercise.detour else contextlib.nullcontext() as watch:
+            outcome.output, outcome.values = _call(function, given, exercise, like, silent)
+        if watch and exercise.detour and exercise.detour.taken(watch.made, *compare.clone(args)):
+            outcome.detour = exercise.detour
         outcome.changed = _changed(names, args, given, versions)
     except Exception as error:  # whatever a learner's function raises is material for the report
         outcome.error, outcome.line = error, _line(error, function)

@@ -206,6 +206,12 @@ def _named(exercise: Exercise) -> Iterator[Attempt]:
                 yield Attempt("named", m.name + form, wrong)
         if m.says:
             yield Attempt("named", f"{m.name}: what it says", _untrue(exercise, m))
+    if detour := exercise.detour:
+        for i, attempt in enumerate(detour.attempts):
+            for form, change in (("", lambda f: f), (", in float64", in_double)):
+                report = judge(exercise, change(attempt))
+                expected = report.mistake == detour.name and detour.message in report.message
+                yield Attempt("named", f"{detour.name} {i}{form}", "" if expected else _told(report))
 
 
 def _evident(exercise: Exercise, m: Misconception, problem: Any) -> bool:
@@ -241,6 +247,8 @@ def _answers(exercise: Prediction, right: Sequence[Any]) -> Iterator[Attempt]:
     same: list[Any] = [f" {answer.upper()} "] if isinstance(answer, str) else []
     if isinstance(answer, int | float) and not isinstance(answer, bool):
         same = [float(answer), torch.tensor(answer), np.float64(answer)]
+    if isinstance(answer, tuple | list) and all(isinstance(v, int | float) for v in answer):
+        same = [list(answer), torch.tensor(answer), np.array(answer)]
     for value in (answer, *same, *right):
         report = judge(exercise, value)
         yield Attempt("right", repr(value), "" if report.status == "PASS" else _told(report))
