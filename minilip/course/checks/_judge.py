@@ -96,7 +96,7 @@ def _judge_value(exercise: Prediction, attempt: Any) -> Report:
         return {p: v.strip().casefold() if isinstance(v, str) else v for p, v in compare.leaves(value).items()}
 
     def is_attempt(value: Any) -> bool:
-        return compare.all_close(read(attempt), read(value), exercise.tolerance)
+        return compare.all_close(read(compare.fit(attempt, value)), read(value), exercise.tolerance)
 
     if is_attempt(exercise.answer):
         return Report("PASS", None, attempt, "")
