@@ -134,10 +134,19 @@ def test_a_number_is_passed_with_and_without_dimensions():
     assert judge(ENERGY, attempt).status == "PASS" and seen == {(), (1,)}
 
 
+def test_a_number_that_learns_need_not_be_understood_with_one_element():
+    def attempt(scores, temperature):
+        wide = isinstance(temperature, Tensor) and temperature.dim()
+        return energy(scores, temperature) * (2 if wide else 1)
+
+    assert judge(ENERGY, attempt).status == "PASS"
+
+
 def test_what_goes_wrong_only_when_arguments_learn_is_told():
     report = judge(ENERGY, lambda s, t: energy(s, t) if isinstance(t, float) else s.numpy())
     assert report.status == "FAIL" and "`scores` and `temperature` can learn" in report.message
     report = judge(ENERGY, lambda s, t: energy(s, t) * (1 if isinstance(t, float) else 2))
+    assert "Yours is" not in report.message
     assert report.status == "FAIL" and "another one comes" in report.message
 
 

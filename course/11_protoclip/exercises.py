@@ -32,7 +32,7 @@ from minilip.training import fit
 #
 # $$J(y, C) = \sum_{n=1}^N \lVert x_n - C_{y_n}\rVert^2.$$
 #
-# A step of Lloyd's has two halves. *Assign*: $y_n$ becomes the centroid nearest to $x_n$. *Move*: $C_k$ becomes the mean of the points assigned to it. A centroid without points stays where it is. Return the labels and the moved centroids.
+# A step of Lloyd's has two halves. *Assign*: $y_n$ becomes the centroid nearest to $x_n$. *Move*: $C_k$ becomes the mean of the points assigned to it. A centroid without points stays where it is. Return the labels and the moved centroids, in this order. The cloud may lie far from the origin, say at 10,000 with a spread of 1, and float32 keeps 7 digits: the labels have to be right there too.
 
 
 # %%
@@ -267,7 +267,7 @@ for name, b in (("some direction", F.normalize(a, dim=0)), ("where they differ l
 #
 # $$q_{ik} = \frac{\exp(C_{y_i}^\top C_k/\tau_y)}{\sum_l \exp(C_{y_i}^\top C_l/\tau_y)}.$$
 #
-# $C$ are the centroids of the teacher, taken as k-means leaves them. The released temperature is $\tau_y = 0.01$.
+# $C$ are the centroids of the teacher, taken as k-means leaves them. The released temperature is $\tau_y = 0.01$. There scores pass 100, and $e^{100}$ is no float32: the shares have to come out all the same.
 
 
 # %%
@@ -341,7 +341,7 @@ for name, wide, cone in (
 #
 # $$\mathcal L = -\frac1B\sum_{i=1}^B\sum_{k=1}^K q_{ik}\,\log\frac{\exp(s\,h_i^\top\tilde C_k)}{\sum_l\exp(s\,h_i^\top\tilde C_l)}.$$
 #
-# $s$ is learned, apart from the scale of the pairs. Prototypes and targets are constants during an episode.
+# $s$ is learned, apart from the scale of the pairs. Prototypes and targets are constants during an episode. When $s$ is 100, a logit may lie 200 below the others, and $e^{-200}$ is 0 in float32: the loss has to be finite all the same.
 
 
 # %%
@@ -563,7 +563,7 @@ compare(aside=0.8)
 #
 # $$\mathrm{NMI} = \frac{I(a; b)}{\tfrac12\big(H(a) + H(b)\big)}, \qquad I(a; b) = \sum_{rc} p_{rc}\log\frac{p_{rc}}{p_r\,p_c}, \qquad H(a) = -\sum_r p_r\log p_r.$$
 #
-# An empty cell adds 0. You may rely on one of the two having more than one group.
+# An empty cell adds 0, and so does a number that no item bears: labels may skip some. You may rely on one of the two having more than one group.
 
 
 # %%

@@ -105,10 +105,6 @@ def shape(leaf: Any) -> tuple[int, ...] | None:
     return tuple(leaf.shape) if isinstance(leaf, Tensor) else None
 
 
-def shapes(values: dict[str, Any]) -> dict[str, tuple[int, ...] | None]:
-    return {path: shape(leaf) for path, leaf in values.items()}
-
-
 def plain(x: Tensor) -> Tensor:
     """The numbers of a tensor, wherever and in whatever precision they are, as float64 on the CPU."""
     x = x.detach()
