@@ -94,7 +94,7 @@ def fit(value: Any, like: Any) -> Any:
 
 def _stack(rows: Any) -> Any:
     """Nested lists of numbers, arrays and tensors as one tensor, which keeps the graph."""
-    parts = [_stack(row) if isinstance(row, tuple | list) else leaves(row).get("") for row in rows]
+    parts: list[Any] = [_stack(row) if isinstance(row, tuple | list) else leaves(row).get("") for row in rows]
     same = parts and all(isinstance(p, Tensor) and shape(p) == shape(parts[0]) for p in parts)
     if not same:
         return rows

@@ -1,8 +1,8 @@
 """Judge an attempt: run it beside the reference, stop at the first stage that differs, name the mistake.
 
 Plain inputs come first, so that a wrong formula gets its name; then the same on inputs that must not matter
-(invariances); then the extreme inputs, whose failures speak of numerics. On each of them the stages are: it runs, shape,
-dtype and finiteness, value, its inputs left alone, gradient.
+(invariances); then the extreme inputs, whose failures speak of numerics. On each of them the stages are: it runs,
+shape, dtype and finiteness, value, its inputs left alone, gradient.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -154,10 +154,8 @@ def _values(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
 
 def _left_alone(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
     if got.changed:
-        text = f"The result is right, but your function changes `{got.changed}` in place, which its caller still needs."
-        return Problem(
-            "changes its input in place", f"{text} x = x / 2 makes a new tensor, x /= 2 and x.div_(2) do not."
-        )
+        text = f"The result is right, but your function changes `{got.changed}` in place. Its caller still needs it."
+        return Problem("changes its input in place", f"{text} x = x / 2 makes a new tensor, x /= 2 does not.")
     return None
 
 

@@ -237,7 +237,7 @@ def _untrue(exercise: Exercise, m: Misconception) -> str:
 
 def _answers(exercise: Prediction, right: Sequence[Any]) -> Iterator[Attempt]:
     answer = exercise.answer
-    same = [f" {answer.upper()} "] if isinstance(answer, str) else []
+    same: list[Any] = [f" {answer.upper()} "] if isinstance(answer, str) else []
     if isinstance(answer, int | float) and not isinstance(answer, bool):
         same = [float(answer), torch.tensor(answer), np.float64(answer)]
     for value in (answer, *same, *right):

@@ -120,7 +120,7 @@ PERCENT = Misconception("in percent", percent, "This is right in percent. A shar
 def summed(what: str) -> Misconception:
     """Sum over the batch where the mean is asked for."""
     return Misconception(
-        "sum instead of mean", per_batch, f"Your loss grows with the batch. Take the mean over {what}."
+        "sum instead of mean", per_batch, f"Your loss grows with the batch: take the mean over {what}."
     )
 
 
