@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import _compare as compare
 from ._exercise import Exercise, Misconception, Prediction, Report
-from ._judge import UNSTABLE, examine, judge
+from ._judge import EXTREME, examine, judge
 from ._observe import make_cases, observe
 
 PROOFS = ("naive", "right", "cut", "in place", "named")
@@ -47,11 +47,11 @@ def prove(exercise: Exercise | Prediction, right: Sequence[Any] = ()) -> list[At
 
 def _sound(exercise: Exercise) -> Iterator[Attempt]:
     """The exercise itself: hints and messages that say something, gradients that are there to compare."""
-    texts = [exercise.hints, [m.name for m in exercise.misconceptions], [m.message for m in exercise.misconceptions]]
-    if len(exercise.hints) != 3 or not all(t.strip() for group in texts for t in group):
+    names, messages = zip(*((m.name, m.message) for m in exercise.misconceptions), strict=True)
+    if len(exercise.hints) != 3 or not all(t.strip() for t in (*exercise.hints, *names, *messages)):
         yield Attempt("named", "its texts", "a hint, a name or a message is missing")
-    if any(len(set(group)) != len(group) for group in texts):
-        yield Attempt("named", "its texts", "a hint, a name or a message is there twice")
+    if any(len(set(group)) != len(group) for group in (exercise.hints, names)):
+        yield Attempt("named", "its texts", "a hint or a name is there twice")
     for name in exercise.gradients:
         if not any(case.truth.gradients[name].any() for case in make_cases(exercise).plain):
             yield Attempt("cut", name, "the reference has no gradient there: comparing it proves nothing")
@@ -72,7 +72,7 @@ def _naive(exercise: Exercise) -> Iterator[Attempt]:
     plain = dataclasses.replace(exercise, extreme=None)
     for i, attempt in enumerate(exercise.naive):
         before, report = judge(plain, attempt), judge(exercise, attempt)
-        expected = before.status == "PASS" and report.mistake == UNSTABLE and exercise.stability in report.message
+        expected = before.status == "PASS" and report.mistake == EXTREME and exercise.stability in report.message
         yield Attempt("naive", f"naive {i}", "" if expected else f"on plain inputs {_told(before)}; {_told(report)}")
 
 

@@ -10,12 +10,9 @@ from minilip.infonce import info_nce, info_nce_negatives
 
 from . import _slips as slips
 from ._exercise import Exercise, Misconception, Prediction
+from ._inputs import far_rows, far_table, unit
 
 LESSON = "01_infonce"
-
-
-def _unit(generator, *shape):
-    return F.normalize(torch.randn(*shape, generator=generator), dim=-1)
 
 
 def _places(x):
@@ -36,17 +33,11 @@ def _loss_loop(queries, keys, temperature):
 def _batches(generator):
     sizes = ((2, 3, 1.0), (5, 4, 0.2), (8, 16, 0.07))
     free = (torch.randn(4, 6, generator=generator), torch.randn(4, 6, generator=generator), 0.5)  # no unit vectors
-    return [*((_unit(generator, b, d), _unit(generator, b, d), t) for b, d, t in sizes), free]
-
-
-def far_rows(generator, batch=4, dim=8):
-    """Unit queries and keys: the first query lies opposite to all keys, the second beside them, the others anywhere."""
-    keys = F.normalize(_unit(generator, 1, dim) + 0.02 * torch.randn(batch, dim, generator=generator), dim=1)
-    return torch.cat([-keys[:1], keys[-1:], _unit(generator, batch - 2, dim)]), keys
+    return [*((unit(generator, b, d), unit(generator, b, d), t) for b, d, t in sizes), free]
 
 
 def _far_batches(generator):
-    opposite = _unit(generator, 4, 8)
+    opposite = unit(generator, 4, 8)
     return [(*far_rows(generator), 0.01), (opposite, -opposite, 0.01)]  # scores of 100, a row at -100
 
 
@@ -149,7 +140,7 @@ def _negatives_loop(query, positive, negatives, temperature):
 
 def _line_ups(generator):
     shapes = ((1, 1, 3, 1.0), (4, 3, 4, 0.3), (3, 12, 8, 0.1))
-    found = [(_unit(generator, b, d), _unit(generator, b, d), _unit(generator, b, m, d), t) for b, m, d, t in shapes]
+    found = [(unit(generator, b, d), unit(generator, b, d), unit(generator, b, m, d), t) for b, m, d, t in shapes]
     free = [torch.randn(*shape, generator=generator) for shape in ((3, 4), (3, 4), (3, 5, 4))]  # no unit vectors
     return [*found, (*free, 0.7)]
 
@@ -352,12 +343,6 @@ def _bound_loop(scores):
     for i in range(n):
         total = total - torch.stack([scores[i, j] - scores[i, i] for j in range(n)]).logsumexp(0) + math.log(n)
     return total / n
-
-
-def far_table(generator, n=4):
-    """A table of logits with a row near 100, a row near -100, and others near 0."""
-    level = torch.tensor([100.0, -100.0] + [0.0] * (n - 2))
-    return level[:, None] + torch.randn(n, n, generator=generator)
 
 
 def _log_n(scores):
