@@ -247,7 +247,7 @@ def worst(got: Tensor, want: Tensor) -> str:
     """Where two tensors of one shape and finite numbers differ most."""
     apart = (plain(got) - plain(want)).abs()
     at = tuple(int(i) for i in np.unravel_index(int(apart.argmax()), apart.shape))
-    return f"largest difference {apart[at].item():.3g}" + (f" at {list(at)}" if at else "")
+    return f"largest difference {apart[at].item():.3g} at {list(at)}" if at else f"difference {apart.item():.3g}"
 
 
 def _quantities(argument_names: Sequence[str], args: Sequence[Any]) -> dict[str, Tensor]:

@@ -62,23 +62,32 @@ def examine(exercise: Exercise | Prediction, attempt: Any) -> tuple[Report, Prob
     if not callable(attempt):
         return Report("FAIL", None, instead, f"Expected a function, got {compare.describe(attempt)}."), None
     cases, printer = make_cases(exercise), Printer()
-
-    def see(some: Sequence[Case]) -> list[tuple[Case, Outcome]]:
-        return [(c, observe(attempt, c.args, exercise, c.truth, c.turn, printer)) for c in some]
-
-    plain = see(cases.plain)
+    plain = _see(exercise, attempt, cases.plain, printer)
     if any(got.unwritten for _, got in plain):
         return todo, None
     if problem := _first(exercise, plain):
         return _fail(exercise, problem, plain, _name_plain), problem
-    invariant = see(cases.invariant)
+    invariant = _see(exercise, attempt, cases.invariant, printer)
     for because in exercise.invariances:
         if problem := _first(exercise, [(c, got) for c, got in invariant if c.because is because]):
             return _fail(exercise, problem, plain + invariant, _name_variant), problem
-    extreme = see(cases.extreme)
+    extreme = _see(exercise, attempt, cases.extreme, printer)
     if problem := _first(exercise, extreme):
         return _fail(exercise, problem, plain + extreme, _name_extreme), problem
     return Report("PASS", None, attempt, ""), None
+
+
+def problem_with(exercise: Exercise, attempt: Callable, cases: Sequence[Case] | None = None) -> Problem | None:
+    """What is wrong with an attempt on these cases, or on all of the exercise, without a name; None if nothing is."""
+    made = make_cases(exercise)
+    for case in cases or sorted((*made.plain, *made.invariant, *made.extreme), key=lambda c: c.size):
+        if problem := _first(exercise, _see(exercise, attempt, [case], Printer(0))):
+            return problem
+    return None
+
+
+def _see(exercise: Exercise, attempt: Callable, cases: Sequence[Case], printer: Printer) -> list[tuple[Case, Outcome]]:
+    return [(c, observe(attempt, c.args, exercise, c.truth, c.turn, printer)) for c in cases]
 
 
 def _judge_value(exercise: Prediction, attempt: Any) -> Report:

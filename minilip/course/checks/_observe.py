@@ -62,10 +62,7 @@ def make_cases(exercise: Exercise) -> Cases:
 
     def make(inputs: Callable | None, extreme: bool = False) -> list[Case]:
         given = inputs(torch.Generator().manual_seed(int(extreme))) if inputs else ()
-        return [
-            Case(args, _truth(exercise, args), None, _scale(exercise, args), extreme, turn)
-            for turn, args in enumerate(given)
-        ]
+        return [make_case(exercise, args, extreme, turn) for turn, args in enumerate(given)]
 
     plain = make(exercise.inputs)
     invariant = [
@@ -76,15 +73,13 @@ def make_cases(exercise: Exercise) -> Cases:
     return Cases(plain, invariant, make(exercise.extreme, True))
 
 
-def _truth(exercise: Exercise, args: tuple) -> Outcome:
+def make_case(exercise: Exercise, args: tuple, extreme: bool = False, turn: int = 0) -> Case:
+    """What the reference makes of the arguments, in float64."""
     truth = observe(exercise.reference, compare.clone(args, double=True), exercise)
     if error := truth.error or truth.gradient_error:
         raise error
-    return truth
-
-
-def _scale(exercise: Exercise, args: tuple) -> float:
-    return max(compare.SMALL, float(exercise.scale(*compare.clone(args)))) if exercise.scale else compare.SMALL
+    scale = float(exercise.scale(*compare.clone(args))) if exercise.scale else 0.0
+    return Case(args, truth, None, max(compare.SMALL, scale), extreme, turn)
 
 
 def observe(
