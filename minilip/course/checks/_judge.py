@@ -261,8 +261,8 @@ def _known(exercise: Exercise, seen: _Seen) -> Misconception | None:
 
 
 def _pairs(exercise: Exercise) -> Iterator[Misconception]:
-    for second in exercise.misconceptions:
-        for first in exercise.misconceptions:
+    for first in exercise.misconceptions:
+        for second in exercise.misconceptions:
             if isinstance(second.wrong, Slip) and first is not second:
                 yield both(first, second, second.wrong(exercise.wrong(first)))
 

@@ -113,6 +113,8 @@ def observe(
                 given, wanted = _learning(compare.clone(args), names, exercise.gradients, dimensions)
                 versions = _versions(given)
                 outcome.learned = _call(function, given, exercise, like, silent)[1]
+                if dimensions and compare.shapes(outcome.learned) != compare.shapes(outcome.values):
+                    continue
                 outcome.changed = _changed(names, given, given, versions)
                 with guarded(silent):
                     outcome.gradients, outcome.cut = _differentiate(outcome.learned, wanted)
