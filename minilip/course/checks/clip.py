@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+import scipy.stats
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -65,22 +67,15 @@ def _without_positive(logits):
 
 
 _CLIP_LOSS = Exercise(
-    library=clip_loss,
-    reference=_loss_loop,
-    inputs=_pairs,
-    extreme=_far_pairs,
+    library=clip_loss, reference=_loss_loop, inputs=_pairs, extreme=_far_pairs,
     stability="Some function takes the logarithm of a softmax at once, and never forms the small or the large number.",
     gradients=("image", "text", "logit_scale"),
-    right=(
-        _of_logits(lambda x: -(x.log_softmax(0).diagonal() + x.log_softmax(1).diagonal()).mean() / 2),
-        lambda v, t, s: (s * torch.einsum("id,jd->ij", v, t)).logsumexp((1,)).mean() / 2
-        + (s * torch.einsum("id,jd->ij", t, v)).logsumexp((1,)).mean() / 2 - s * (v * t).sum(1).mean(),
-    ),
-    naive=(
-        _of_logits(_log_of_softmax),
-        _of_logits(_log_of_sums),
-        _of_logits(lambda x: _log_of_sums(x - x.max())),
-    ),
+    right=(_of_logits(lambda x: -(x.log_softmax(0).diagonal() + x.log_softmax(1).diagonal()).mean() / 2),
+           lambda v, t, s: (s * torch.einsum("id,jd->ij", v, t)).logsumexp((1,)).mean() / 2
+           + (s * torch.einsum("id,jd->ij", t, v)).logsumexp((1,)).mean() / 2 - s * (v * t).sum(1).mean()),
+    naive=(_of_logits(_log_of_softmax),
+           _of_logits(_log_of_sums),
+           _of_logits(lambda x: _log_of_sums(x - x.max()))),
     hints=(
         "Make the table of logits first: a row for each picture, a column for each caption. Where are the true pairs?",
         "A picture chooses among captions: a softmax along its row. A caption chooses among pictures: down its column. "
@@ -134,16 +129,6 @@ def _gradient(logits: Tensor) -> Tensor:
     return _minus_true(logits.softmax(dim=1) + logits.softmax(dim=0))
 
 
-def _gradient_loop(logits):
-    out, batch = torch.zeros_like(logits), len(logits)
-    for i in range(batch):
-        for j in range(batch):
-            along = 1 / sum((logits[i, k] - logits[i, j]).exp() for k in range(batch))
-            down = 1 / sum((logits[k, j] - logits[i, j]).exp() for k in range(batch))
-            out[i, j] = (along + down - (2.0 if i == j else 0.0)) / (2 * batch)
-    return out
-
-
 def _by_autograd(logits):
     x = logits.detach().requires_grad_()
     return torch.autograd.grad(clip_loss(x, torch.eye(len(x)).to(x), 1.0), x)[0]
@@ -155,12 +140,14 @@ def _quotients(logits):
 
 
 _LOGIT_GRADIENT = Exercise(
-    library=_gradient,
-    reference=_gradient_loop,
+    library=_gradient, reference=_by_autograd,
     inputs=lambda g: [(torch.randn(b, b, generator=g) * s,) for b, s in ((2, 1.0), (5, 3.0), (9, 8.0))],
     extreme=lambda g: [(far_table(g),), (far_table(g).T.contiguous(),)],
     stability="torch.softmax takes the largest number of each row away before it takes exponentials.",
-    right=(_by_autograd, lambda x: _minus_true(x.log_softmax(1).exp() + x.T.log_softmax(1).exp().T)),
+    right=(
+        lambda x: _minus_true(x.log_softmax(1).exp() + x.T.log_softmax(1).exp().T),
+        lambda x: _minus_true(torch.stack([r.softmax(0) for r in x]) + torch.stack([c.softmax(0) for c in x.T], dim=1)),
+    ),
     naive=(_quotients, lambda x: _quotients(x - x.max())),
     hints=(
         "Start with one row: -log P_ii = -l_ii + log sum_k exp(l_ik). Differentiate the two terms apart.",
@@ -236,26 +223,16 @@ def loss_floor(batch: int, captions: int) -> float:
     return total
 
 
-def _floor_recursion(batch, captions):
-    """The binomial built up one caption at a time, as a table of probabilities."""
-    chance = [1.0]
-    for _ in range(batch - 1):
-        miss = [c * (1 - 1 / captions) for c in chance] + [0.0]
-        hit = [0.0] + [c / captions for c in chance]
-        chance = [a + b for a, b in zip(miss, hit, strict=True)]
-    return sum(c * math.log(1 + k) for k, c in enumerate(chance))
+def _expectation(batch, captions):
+    return float(scipy.stats.binom(batch - 1, 1 / captions).expect(np.log1p))
 
 
 _LOSS_FLOOR = Exercise(
-    library=loss_floor,
-    reference=_floor_recursion,
-    inputs=lambda _: [(2, 2), (16, 4), (128, 48), (256, 48), (64, 1000)],
-    right=(
-        lambda b, c: sum(math.comb(b - 1, k) * (c - 1) ** (b - 1 - k) / c ** (b - 1) * math.log(1 + k)
-                         for k in range(b)),
-        lambda b, c: (_chances(b, c) * torch.arange(b).log1p()).sum(),
-        lambda b, c: (_chances(b, c) * torch.arange(b).log1p()).sum().item(),
-    ),
+    library=loss_floor, reference=_expectation, inputs=lambda _: [(2, 2), (16, 4), (128, 48), (256, 48), (64, 1000)],
+    right=(lambda b, c: sum(math.comb(b - 1, k) * (c - 1) ** (b - 1 - k) / c ** (b - 1) * math.log(1 + k)
+                            for k in range(b)),
+           lambda b, c: (_chances(b, c) * torch.arange(b).log1p()).sum(),
+           lambda b, c: (_chances(b, c) * torch.arange(b).log1p()).sum().item()),
     naive="a sum of positive numbers: at the sizes of the course nothing overflows",
     hints=(
         "Take one pair. How many of the other B - 1 captions are word for word the same, and with which probability?",
@@ -298,16 +275,13 @@ def _class_loop(prompts):
 
 
 _CLASS_VECTORS = Exercise(
-    library=class_vectors,
-    reference=_class_loop,
+    library=class_vectors, reference=_class_loop,
     inputs=lambda g: [
         (torch.randn(c, k, d, generator=g) * torch.rand(c, k, 1, generator=g).mul(9).add(0.2),)
         for c, k, d in ((2, 3, 4), (5, 2, 8), (4, 4, 4))
     ],
-    right=(
-        lambda p: F.normalize((p / p.norm(dim=2, keepdim=True)).sum(1), dim=1),
-        lambda p: F.normalize(torch.einsum("ckd,ck->cd", p, 1 / p.norm(dim=2)), dim=1),
-    ),
+    right=(lambda p: F.normalize((p / p.norm(dim=2, keepdim=True)).sum(1), dim=1),
+           lambda p: F.normalize(torch.einsum("ckd,ck->cd", p, 1 / p.norm(dim=2)), dim=1)),
     naive="a division by lengths of ordinary size: nothing overflows",
     hints=(
         "Each prompt should count once, however long its vector. And a class should not gain from prompts that agree.",
@@ -371,13 +345,9 @@ def _found(x, k, descending=True):
 
 
 _RECALL = Exercise(
-    library=recall_at,
-    reference=_recall_loop,
-    inputs=_tables,
-    right=(
-        lambda x, k: _share(_found(x.double() - 1e-9 * torch.eye(len(x)), k)),  # its own score below any gap
-        lambda x, k: (sum(_before(x)) < k).float().mean(),
-    ),
+    library=recall_at, reference=_recall_loop, inputs=_tables,
+    right=(lambda x, k: _share(_found(x.double() - 1e-9 * torch.eye(len(x)), k)),  # its own score below any gap
+           lambda x, k: (sum(_before(x)) < k).float().mean()),
     naive="comparisons only: nothing overflows",
     hints=(
         "Do not sort. Count, for each query, how many wrong items are ahead of the right one.",
@@ -432,18 +402,15 @@ def _bce(logits, target):
 
 
 _SIGLIP = Exercise(
-    library=siglip_loss,
-    reference=_siglip_loop,
+    library=siglip_loss, reference=_siglip_loop,
     inputs=lambda g: [(*args, b) for args, b in zip(_pairs(g), (0.5, -2.0, -5.5, 1.0), strict=True)],
     extreme=lambda g: [(*args, -10.0) for args in _far_pairs(g)],
     stability="Far on the wrong side a sigmoid is 0 in float32, and log 0 is minus infinity. Some function takes both "
     "steps at once.",
     gradients=("image", "text", "logit_scale", "logit_bias"),
-    right=(
-        _of_logits(lambda x: _bce(x, torch.eye(len(x)))),
-        _of_logits(lambda x: (F.softplus(x).sum() - x.diagonal().sum()) / len(x)),
-        lambda v, t, s, b: -F.logsigmoid(_signed(s * torch.einsum("id,jd->ij", v, t) + b)).sum(1).mean(),
-    ),
+    right=(_of_logits(lambda x: _bce(x, torch.eye(len(x)))),
+           _of_logits(lambda x: (F.softplus(x).sum() - x.diagonal().sum()) / len(x)),
+           lambda v, t, s, b: -F.logsigmoid(_signed(s * torch.einsum("id,jd->ij", v, t) + b)).sum(1).mean()),
     naive=(
         _of_logits(lambda x: -_signed(x).sigmoid().log().sum() / len(x)),
         _of_logits(lambda x: (1 + (-_signed(x)).exp()).log().sum() / len(x)),

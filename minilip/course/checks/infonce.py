@@ -67,23 +67,16 @@ def _log_sum_exp_at(logits, shift):
 
 
 _INFO_NCE = Exercise(
-    library=info_nce,
-    reference=_loss_loop,
-    inputs=_batches,
-    extreme=_far_batches,
+    library=info_nce, reference=_loss_loop, inputs=_batches, extreme=_far_batches,
     stability="Some function takes the logarithm of a sum of exponentials in one go, row by row.",
     gradients=("queries", "keys", "temperature"),
-    right=(
-        lambda q, k, t: -_logits(q, k, t).log_softmax(dim=1).diagonal().mean(),
-        lambda q, k, t: (torch.einsum("id,jd->ij", q, k) / t).logsumexp(1).mean() - (q * k).sum(1).mean() / t,
-        lambda q, k, t: _log_sum_exp_at(_logits(q, k, t), _logits(q, k, t).amax(dim=1, keepdim=True)),
-    ),
-    naive=(
-        _plain_sum,
-        _one_maximum,
-        lambda q, k, t: (_logits(q, k, t).exp().sum(1).log() - _logits(q, k, t).diagonal()).mean(),
-        lambda q, k, t: -_logits(q, k, t).softmax(dim=1).diagonal().log().mean(),
-    ),
+    right=(lambda q, k, t: -_logits(q, k, t).log_softmax(dim=1).diagonal().mean(),
+           lambda q, k, t: (torch.einsum("id,jd->ij", q, k) / t).logsumexp(1).mean() - (q * k).sum(1).mean() / t,
+           lambda q, k, t: _log_sum_exp_at(_logits(q, k, t), _logits(q, k, t).amax(dim=1, keepdim=True))),
+    naive=(_plain_sum,
+           _one_maximum,
+           lambda q, k, t: (_logits(q, k, t).exp().sum(1).log() - _logits(q, k, t).diagonal()).mean(),
+           lambda q, k, t: -_logits(q, k, t).softmax(dim=1).diagonal().log().mean()),
     hints=(
         "Make the table of scores first: one row for each query, one column for each key. Where are the real pairs?",
         "Each row is a choice among B candidates, a softmax. You want minus the log-probability of the diagonal entry, "
@@ -206,10 +199,7 @@ def _on_one_side(on_right, on_wrong):
 
 
 _NEGATIVES = Exercise(
-    library=info_nce_negatives,
-    reference=_negatives_loop,
-    inputs=_line_ups,
-    extreme=_far_line_ups,
+    library=info_nce_negatives, reference=_negatives_loop, inputs=_line_ups, extreme=_far_line_ups,
     stability="Some function takes the logarithm of a sum of exponentials in one go, row by row.",
     gradients=("query", "positive", "negatives", "temperature"),
     right=(
@@ -288,20 +278,13 @@ def _extreme_densities(generator):  # densities in many dimensions leave float32
 
 
 _POSTERIOR = Exercise(
-    library=posterior,
-    reference=_bayes_loop,
-    inputs=_densities,
-    extreme=_extreme_densities,
+    library=posterior, reference=_bayes_loop, inputs=_densities, extreme=_extreme_densities,
     stability="exp(150) is infinite in float32, and exp(-150) is 0. Subtract first, and let softmax take the "
     "exponential.",
-    right=(
-        lambda a, b: (a - b - (a - b).logsumexp(0)).exp(),
-        lambda a, b: torch.stack([1 / ((a - b) - (a[i] - b[i])).exp().sum() for i in range(len(a))]),
-    ),
-    naive=(
-        lambda a, b: (a.exp() / b.exp()) / (a.exp() / b.exp()).sum(),
-        lambda a, b: (a - b).exp() / (a - b).exp().sum(),
-    ),
+    right=(lambda a, b: (a - b - (a - b).logsumexp(0)).exp(),
+           lambda a, b: torch.stack([1 / ((a - b) - (a[i] - b[i])).exp().sum() for i in range(len(a))])),
+    naive=(lambda a, b: (a.exp() / b.exp()) / (a.exp() / b.exp()).sum(),
+           lambda a, b: (a - b).exp() / (a - b).exp().sum()),
     hints=(
         "Write down the probability that the real one stands in place i *and* all candidates are as they are: eq. (3).",
         "Divide numerator and denominator of Bayes' rule by the product of all p(x_l). Which factor stays behind?",
@@ -337,12 +320,9 @@ def bound_from_scores(scores: Tensor) -> Tensor:
     return math.log(len(scores)) - F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
 
 
-def _bound_loop(scores):
-    """The mean of log w, w the belief in the real one measured against a blind guess: eq. (7)."""
-    n, total = len(scores), torch.zeros(()).to(scores)
-    for i in range(n):
-        total = total - torch.stack([scores[i, j] - scores[i, i] for j in range(n)]).logsumexp(0) + math.log(n)
-    return total / n
+def _mean_log_w(scores):
+    """w is the belief in the real one measured against a blind guess: eq. (7)."""
+    return torch.stack([math.log(len(scores)) + row.log_softmax(0)[i] for i, row in enumerate(scores)]).mean()
 
 
 def _log_n(scores):
@@ -350,27 +330,20 @@ def _log_n(scores):
 
 
 _BOUND = Exercise(
-    library=bound_from_scores,
-    reference=_bound_loop,
+    library=bound_from_scores, reference=_mean_log_w,
     inputs=lambda g: [
         (s * torch.randn(n, n, generator=g) + s * torch.eye(n),) for n, s in ((2, 1.0), (6, 2.0), (9, 4.0))
     ],
     extreme=lambda g: [(far_table(g),), (50 * torch.randn(4, 4, generator=g),)],
     stability="Take the logarithm of the softmax in one go, row by row, as in 1.1.",
-    right=(
-        lambda s: (s.diagonal() - s.logsumexp(1) + _log_n(s)).mean(),
-        lambda s: _log_n(s) + s.log_softmax(1).diag().mean().item(),
-        lambda s: sum(_log_n(s) - float(row.logsumexp(0) - row[i]) for i, row in enumerate(s)) / len(s),
-    ),
-    naive=(
-        lambda s: (len(s) * s.exp().diagonal() / s.exp().sum(1)).log().mean(),
-        lambda s: _log_n(s) - ((s - s.max()).exp().sum(1).log() + s.max() - s.diagonal()).mean(),
-    ),
-    hints=(
-        "What should come out for a table of zeros, a critic that guesses? And for a huge diagonal?",
-        "0 and log N. It is log N minus the loss of exercise 1.1, whose table is already made.",
-        "math.log(N) - F.cross_entropy(scores, torch.arange(N)), with N the number of columns.",
-    ),
+    right=(lambda s: (s.diagonal() - s.logsumexp(1) + _log_n(s)).mean(),
+           lambda s: _log_n(s) + s.log_softmax(1).diag().mean().item(),
+           lambda s: sum(_log_n(s) - float(row.logsumexp(0) - row[i]) for i, row in enumerate(s)) / len(s)),
+    naive=(lambda s: (len(s) * s.exp().diagonal() / s.exp().sum(1)).log().mean(),
+           lambda s: _log_n(s) - ((s - s.max()).exp().sum(1).log() + s.max() - s.diagonal()).mean()),
+    hints=("What should come out for a table of zeros, a critic that guesses? And for a huge diagonal?",
+           "0 and log N. It is log N minus the loss of exercise 1.1, whose table is already made.",
+           "math.log(N) - F.cross_entropy(scores, torch.arange(N)), with N the number of columns."),
     misconceptions=(
         Misconception("sign turned", slips.negated,
             "Your bound falls as the critic gets better: you have loss - log N."),
@@ -399,11 +372,9 @@ _BOUND = Exercise(
 
 _CANDIDATES = Prediction(
     answer=91,
-    hints=(
-        "What is the largest value the bound can take with N candidates, for the best critic there could be?",
-        "log N, by (10). It has to reach 4.5 nats.",
-        "N is at least e^4.5 = 90.02, and a whole number.",
-    ),
+    hints=("What is the largest value the bound can take with N candidates, for the best critic there could be?",
+           "log N, by (10). It has to reach 4.5 nats.",
+           "N is at least e^4.5 = 90.02, and a whole number."),
     misconceptions=(
         Misconception("counts in bits", 23, "2^4.5 = 22.6, so 23 candidates would do for 4.5 *bits*."),
         Misconception("rounds down", 90, "log 90 = 4.4998 is still below 4.5."),
@@ -424,20 +395,11 @@ def score_gradient(similarity: Tensor, temperature: float) -> Tensor:
     return (chosen - torch.eye(len(chosen)).to(chosen)) / (len(chosen) * temperature)
 
 
-def _gradient_loop(similarity, temperature):
-    batch, out = len(similarity), torch.zeros_like(similarity)
-    for i in range(batch):
-        for j in range(batch):
-            chosen = 1 / sum(((similarity[i, k] - similarity[i, j]) / temperature).exp() for k in range(batch))
-            out[i, j] = (chosen - (1.0 if i == j else 0.0)) / (batch * temperature)
-    return out
-
-
 def _minus_true(chosen, t):
     return (chosen - torch.eye(len(chosen)).to(chosen)) / (len(chosen) * t)
 
 
-def _autograd(similarity, temperature):
+def _by_autograd(similarity, temperature):
     x = similarity.detach().requires_grad_()
     return torch.autograd.grad(F.cross_entropy(x / temperature, _places(x)), x)[0]
 
@@ -447,16 +409,14 @@ def _naive_choice(x, shift):
 
 
 _GRADIENT = Exercise(
-    library=score_gradient,
-    reference=_gradient_loop,
+    library=score_gradient, reference=_by_autograd,
     inputs=lambda g: [(torch.rand(b, b, generator=g) * 2 - 1, t) for b, t in ((2, 1.0), (5, 0.5), (9, 0.1), (4, 3.0))],
     extreme=lambda g: [(far_table(g) / 100, 0.01)],
     stability="torch.softmax takes the largest number of each row away before it takes exponentials.",
-    right=(_autograd, lambda s, t: _minus_true((s / t).log_softmax(1).exp(), t)),
-    naive=(
-        lambda s, t: _minus_true(_naive_choice(s / t, 0.0), t),
-        lambda s, t: _minus_true(_naive_choice(s / t, (s / t).max()), t),
-    ),
+    right=(lambda s, t: _minus_true((s / t).log_softmax(1).exp(), t),
+           lambda s, t: _minus_true(torch.stack([1 / ((row[None] - row[:, None]) / t).exp().sum(1) for row in s]), t)),
+    naive=(lambda s, t: _minus_true(_naive_choice(s / t, 0.0), t),
+           lambda s, t: _minus_true(_naive_choice(s / t, (s / t).max()), t)),
     hints=(
         "One row, in logits: -l_ii + log sum_k exp(l_ik). Differentiate the two terms apart.",
         "With respect to the logits it is softmax minus one-hot, (12). The similarity is not the logit: chain rule.",
@@ -498,12 +458,8 @@ def effective_negatives(negatives: Tensor, temperature: float) -> Tensor:
     return (-(log_share.exp() * log_share).sum()).exp()
 
 
-def _effective_loop(negatives, temperature):
-    entropy = torch.zeros(()).to(negatives)
-    for score in negatives:
-        log_share = -torch.stack([(other - score) / temperature for other in negatives]).logsumexp(0)
-        entropy = entropy - log_share.exp() * log_share
-    return entropy.exp()
+def _perplexity(negatives, temperature):
+    return torch.distributions.Categorical(logits=negatives / temperature).entropy().exp()
 
 
 def _entropy_of_plain_shares(scores, temperature):
@@ -517,8 +473,7 @@ def _entropy_of_quotients(scores, temperature):
 
 
 _EFFECTIVE = Exercise(
-    library=effective_negatives,
-    reference=_effective_loop,
+    library=effective_negatives, reference=_perplexity,
     inputs=lambda g: [
         *[(torch.rand(m, generator=g) * 2 - 1, t) for m, t in ((3, 1.0), (20, 0.3), (50, 0.1))],
         (torch.zeros(7), 0.1),
@@ -526,18 +481,13 @@ _EFFECTIVE = Exercise(
     extreme=lambda g: [(torch.tensor([0.9, -0.9, 0.5, 0.899]), 0.005)],  # scores of 180, shares of e^-360
     stability="A share of 0 in float32 has no logarithm. Some function gives the logarithm of a softmax without "
     "forming the share first.",
-    right=(
-        lambda n, t: torch.distributions.Categorical(logits=n / t).entropy().exp(),
-        lambda n, t: torch.special.entr(torch.softmax(n / t, 0)).sum().exp(),
-        lambda n, t: float(torch.special.entr(torch.softmax(n / t, 0)).sum().exp()),
-        lambda n, t: (torch.logsumexp(n / t, 0) - (torch.softmax(n / t, 0) * n / t).sum()).exp(),
-    ),
+    right=(lambda n, t: torch.special.entr(torch.softmax(n / t, 0)).sum().exp(),
+           lambda n, t: math.exp(sum(-p * math.log(p) for p in torch.softmax(n.double() / t, 0).tolist() if p)),
+           lambda n, t: (torch.logsumexp(n / t, 0) - (torch.softmax(n / t, 0) * n / t).sum()).exp()),
     naive=(_entropy_of_plain_shares, _entropy_of_quotients),
-    hints=(
-        "By (14) the push is shared out by a softmax over the negatives alone. Of M equal shares, all M count.",
-        "The entropy of equal shares is log M. So its exponential counts the negatives that matter.",
-        "log_share = torch.log_softmax(negatives / temperature, dim=0); exp(-sum(share * log_share)).",
-    ),
+    hints=("By (14) the push is shared out by a softmax over the negatives alone. Of M equal shares, all M count.",
+           "The entropy of equal shares is log M. So its exponential counts the negatives that matter.",
+           "log_share = torch.log_softmax(negatives / temperature, dim=0); exp(-sum(share * log_share))."),
     misconceptions=(
         Misconception("entropy, not its exponential", slips.then(torch.log),
             "This is the entropy, in nats. Equal scores of 7 negatives should count as 7, yours gives log 7."),
