@@ -40,8 +40,9 @@ class Misconception:
 
 def both(first: Misconception, second: Misconception, wrong: Callable) -> Misconception:
     """Two misconceptions that are often made at once, and the function that makes both."""
-    name = f"{first.name}, and {second.name}"
-    return Misconception(name, wrong, f"Two slips at once. {first.message}\n{second.message}")
+    # What the two messages say of the result need not be so of both at once; the names are of what the function does.
+    text = f"Two slips at once: {first.name}; {second.name}. Mend one, and the check explains the other."
+    return Misconception(f"{first.name}, and {second.name}", wrong, text)
 
 
 @dataclass(frozen=True)

@@ -79,19 +79,23 @@ def mutants(function: Callable) -> Iterator[Mutant]:
     for i in range(len(_nodes(tree))):
         for change in _changes(_nodes(tree)[i], arguments):
             other = copy.deepcopy(tree)
-            if words := change(_nodes(other)[i]):
-                yield Mutant(words, _compile(other, plain))
+            words = change(_nodes(other)[i])
+            yield Mutant(words, _compile(other, plain))
 
 
 def _nodes(tree: ast.Module) -> list[ast.AST]:
-    """All of the body that computes: no docstring, no refusal of bad input, no annotation."""
+    """All of the body that computes: no docstring, no refusal of bad input."""
     body = tree.body[0].body  # type: ignore[attr-defined]
-    working = [s for s in body if not (isinstance(s, ast.Expr) and not _called(s.value, "append"))]
+    working = [s for s in body if not any(_refuses(node) for node in ast.walk(s)) and not _is_docstring(s)]
     return [node for statement in working for node in ast.walk(statement)]
 
 
-def _called(value: ast.AST, name: str) -> bool:
-    return isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == name
+def _refuses(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id == "_check"
+
+
+def _is_docstring(statement: ast.AST) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def _compile(tree: ast.Module, like: Callable) -> Callable:
