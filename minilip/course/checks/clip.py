@@ -364,6 +364,9 @@ _RECALL = Exercise(
         Misconception("ties broken by position", lambda x, k: _share(_found(x, k)),
             "Among equal scores yours favours whatever comes first in the table. Then the answer depends on the order "
             "of the gallery."),
+        Misconception("ties broken by topk",
+            lambda x, k: _share((x.topk(k, dim=1).indices == _places(x)[:, None]).any(dim=1)),
+            "Among equal scores topk takes whichever it likes. A tie is not a hit, whatever the order."),
         Misconception("smallest first", lambda x, k: _share(_found(x, k, descending=False)),
             "You sorted the scores upwards. Larger is nearer."),
         Misconception("queries in columns", lambda x, k: _share(sum(_before(x.T)) < k),
