@@ -26,7 +26,7 @@ class Printer(io.TextIOBase):
         self.target, self.room = sys.stdout, room
 
     def write(self, text: str) -> int:
-        if self.room > 0:
+        if self.room > 0 and self.target is not None:
             self.target.write(text[: self.room])
             if len(text) >= self.room:
                 self.target.write("\n... (what it prints beyond this is not shown)\n")

@@ -41,42 +41,34 @@ def _far_batches(generator):
     return [(*far_rows(generator), 0.01), (opposite, -opposite, 0.01)]  # scores of 100, a row at -100
 
 
-def _logits(queries, keys, temperature):
-    return queries @ keys.T / temperature
+def _of_logits(loss):
+    """A loss of queries, keys and temperature, from one of the table of logits."""
+    return lambda queries, keys, temperature: loss(queries @ keys.T / temperature)
 
 
-def _without_positive(queries, keys, temperature):
-    logits = _logits(queries, keys, temperature)
+def _without_positive(logits):
     others = logits.masked_fill(torch.eye(len(logits), dtype=torch.bool), -math.inf)
     return (others.logsumexp(dim=1) - logits.diagonal()).mean()
 
 
-def _plain_sum(queries, keys, temperature):
-    e = _logits(queries, keys, temperature).exp()
-    return -(e.diagonal() / e.sum(dim=1)).log().mean()
-
-
-def _one_maximum(queries, keys, temperature):
-    logits = _logits(queries, keys, temperature)
-    return _log_sum_exp_at(logits, logits.max())
-
-
-def _log_sum_exp_at(logits, shift):
-    logits = logits - shift
+def _log_of_sums(logits):
     return (logits.exp().sum(dim=1).log() - logits.diagonal()).mean()
+
+
+def _log_of_quotients(logits):
+    e = logits.exp()
+    return -(e.diagonal() / e.sum(dim=1)).log().mean()
 
 
 _INFO_NCE = Exercise(
     library=info_nce, reference=_loss_loop, inputs=_batches, extreme=_far_batches,
     stability="Some function takes the logarithm of a sum of exponentials in one go, row by row.",
     gradients=("queries", "keys", "temperature"),
-    right=(lambda q, k, t: -_logits(q, k, t).log_softmax(dim=1).diagonal().mean(),
-           lambda q, k, t: (torch.einsum("id,jd->ij", q, k) / t).logsumexp(1).mean() - (q * k).sum(1).mean() / t,
-           lambda q, k, t: _log_sum_exp_at(_logits(q, k, t), _logits(q, k, t).amax(dim=1, keepdim=True))),
-    naive=(_plain_sum,
-           _one_maximum,
-           lambda q, k, t: (_logits(q, k, t).exp().sum(1).log() - _logits(q, k, t).diagonal()).mean(),
-           lambda q, k, t: -_logits(q, k, t).softmax(dim=1).diagonal().log().mean()),
+    right=(_of_logits(lambda x: -x.log_softmax(dim=1).diagonal().mean()),
+           _of_logits(lambda x: _log_of_sums(x - x.amax(dim=1, keepdim=True))),
+           lambda q, k, t: (torch.einsum("id,jd->ij", q, k) / t).logsumexp(1).mean() - (q * k).sum(1).mean() / t),
+    naive=(_of_logits(_log_of_sums), _of_logits(_log_of_quotients), _of_logits(lambda x: _log_of_sums(x - x.max())),
+           _of_logits(lambda x: -x.softmax(dim=1).diagonal().log().mean())),
     hints=(
         "Make the table of scores first: one row for each query, one column for each key. Where are the real pairs?",
         "Each row is a choice among B candidates, a softmax. You want minus the log-probability of the diagonal entry, "
@@ -89,10 +81,10 @@ _INFO_NCE = Exercise(
         Misconception("temperature left out", slips.left_out(2, 1.0),
             "Your loss does not depend on the temperature. Cosines lie in [-1, 1]: without it the softmax stays flat."),
         Misconception("temperature on the sum only",
-            lambda q, k, t: (_logits(q, k, t).logsumexp(1) - _logits(q, k, 1.0).diagonal()).mean(),
+            lambda q, k, t: ((q @ k.T / t).logsumexp(1) - (q * k).sum(1)).mean(),
             "You divide the scores in the denominator by the temperature and not the real one in the numerator."),
         Misconception("temperature on the real one only",
-            lambda q, k, t: (_logits(q, k, 1.0).logsumexp(1) - _logits(q, k, t).diagonal()).mean(),
+            lambda q, k, t: ((q @ k.T).logsumexp(1) - (q * k).sum(1) / t).mean(),
             "You divide the real score by the temperature and not those in the denominator. Every score is."),
         Misconception("temperature squared", slips.argument(2, lambda t: t * t),
             "You divide by the temperature twice."),
@@ -103,22 +95,22 @@ _INFO_NCE = Exercise(
         slips.summed("the queries, so that log B means a blind guess"),
         Misconception("mean over all pairs", slips.averaged,
             "You divided by the batch once too often: the mean is over the B queries, not over the B x B scores."),
-        Misconception("positive left out of the denominator", _without_positive,
+        Misconception("positive left out of the denominator", _of_logits(_without_positive),
             "Your denominator sums over the impostors only. Then the ratio is no probability: it can exceed one, and "
             "the loss can fall below zero. The real key is one of the candidates."),
-        slips.softmax_twice(lambda q, k, t: F.cross_entropy(_logits(q, k, t).softmax(dim=1), _places(q))),
+        slips.softmax_twice(_of_logits(lambda x: F.cross_entropy(x.softmax(dim=1), _places(x)))),
         Misconception("distances instead of products",
             lambda q, k, t: F.cross_entropy(-torch.cdist(q, k) / t, _places(q)),
             "Your scores are distances with a minus. Here a score is the product of query and key."),
-        Misconception("all labels 0", lambda q, k, t: F.cross_entropy(_logits(q, k, t), 0 * _places(q)),
+        Misconception("all labels 0", _of_logits(lambda x: F.cross_entropy(x, 0 * _places(x))),
             "You ask every query for the first key. Query i belongs to key i."),
         Misconception("yes or no for each pair",
-            lambda q, k, t: F.binary_cross_entropy_with_logits(_logits(q, k, t), torch.eye(len(q)).to(q)),
+            _of_logits(lambda x: F.binary_cross_entropy_with_logits(x, torch.eye(len(x)).to(x))),
             "You ask of each pair alone whether it is real. Here each query chooses one of B keys: one softmax a row."),
-        Misconception("no logarithm", lambda q, k, t: -_logits(q, k, t).softmax(dim=1).diagonal().mean(),
+        Misconception("no logarithm", _of_logits(lambda x: -x.softmax(dim=1).diagonal().mean()),
             "You averaged the probabilities of the real keys. The loss averages their logarithms.",
             says=lambda loss, *_: -1 <= loss <= 0),
-        Misconception("logarithm of the mean", lambda q, k, t: -_logits(q, k, t).softmax(1).diagonal().mean().log(),
+        Misconception("logarithm of the mean", _of_logits(lambda x: -x.softmax(1).diagonal().mean().log()),
             "You took the logarithm of the mean probability. The loss is the mean of the logarithms: one query that is "
             "far off should cost much."),
         slips.SIGN_TURNED,
@@ -152,71 +144,32 @@ def _far_line_ups(generator):
     return [(queries, keys, candidates, 0.01), (keys, -keys, candidates, 0.01)]
 
 
-def _scores(query, positive, negatives):
-    return (query * positive).sum(dim=1, keepdim=True), torch.einsum("bd,bmd->bm", query, negatives)
+def _of_scores(loss):
+    """A loss of the arguments, from one of the scores of the positive (B, 1), of the negatives (B, M), and tau."""
+
+    def of_arguments(query, positive, negatives, temperature):
+        right = (query * positive).sum(dim=1, keepdim=True)
+        return loss(right, torch.einsum("bd,bmd->bm", query, negatives), temperature)
+
+    return of_arguments
 
 
 def _choice(right, wrong):
-    """Mean of logsumexp minus the first column."""
     return (torch.cat([right, wrong], dim=1).logsumexp(dim=1) - right[:, 0]).mean()
 
 
-def _only_negatives(query, positive, negatives, temperature):
-    right, wrong = _scores(query, positive, negatives)
-    return ((wrong / temperature).logsumexp(dim=1) - right[:, 0] / temperature).mean()
-
-
-def _mean_of_negatives(query, positive, negatives, temperature):
-    right, wrong = (x / temperature for x in _scores(query, positive, negatives))
-    return _choice(right, wrong.logsumexp(dim=1, keepdim=True) - math.log(negatives.shape[1]))
-
-
-def _slide(query, positive, negatives, temperature):
-    right, wrong = _scores(query, positive, negatives)
-    below = right[:, 0].exp() / temperature + (wrong / temperature).exp().sum(dim=1)
-    return (below.log() - right[:, 0] / temperature).mean()
-
-
-def _outside(query, positive, negatives, temperature):
-    right, wrong = _scores(query, positive, negatives)
-    below = (torch.cat([right, wrong], dim=1).exp() / temperature).sum(dim=1)
-    return (below.log() - right[:, 0] / temperature).mean()
-
-
-def _naive_negatives(query, positive, negatives, temperature):
-    right, wrong = (x.div(temperature).exp() for x in _scores(query, positive, negatives))
-    return -(right[:, 0] / (right[:, 0] + wrong.sum(dim=1))).log().mean()
-
-
-def _positive_last(query, positive, negatives, temperature):
-    right, wrong = _scores(query, positive, negatives)
-    return F.cross_entropy(torch.cat([wrong, right], dim=1) / temperature, torch.zeros(len(query), dtype=torch.long))
-
-
-def _softmax_twice(query, positive, negatives, temperature):
-    chosen = (torch.cat(_scores(query, positive, negatives), dim=1) / temperature).softmax(dim=1)
-    return F.cross_entropy(chosen, torch.zeros(len(query), dtype=torch.long))
-
-
-def _on_one_side(on_right, on_wrong):
-    def wrong(query, positive, negatives, temperature):
-        right, others = _scores(query, positive, negatives)
-        return _choice(right / temperature if on_right else right, others / temperature if on_wrong else others)
-
-    return wrong
+def _first(logits):
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
 
 
 _NEGATIVES = Exercise(
     library=info_nce_negatives, reference=_negatives_loop, inputs=_line_ups, extreme=_far_line_ups,
     stability="Some function takes the logarithm of a sum of exponentials in one go, row by row.",
     gradients=("query", "positive", "negatives", "temperature"),
-    right=(
-        lambda q, p, n, t: F.cross_entropy(
-            torch.cat([(q * p).sum(1, keepdim=True), torch.bmm(n, q[:, :, None])[:, :, 0]], dim=1) / t,
-            torch.zeros(len(q), dtype=torch.long)),
-        lambda q, p, n, t: F.softplus((torch.einsum("bd,bmd->bm", q, n) / t).logsumexp(1) - (q * p).sum(1) / t).mean(),
-    ),
-    naive=(_naive_negatives,),
+    right=(_of_scores(lambda r, w, t: _first(torch.cat([r, w], dim=1) / t)),
+           _of_scores(lambda r, w, t: F.softplus((w / t).logsumexp(1) - r[:, 0] / t).mean())),
+    naive=(_of_scores(lambda r, w, t: -((r / t).exp() / ((r / t).exp() + (w / t).exp().sum(1, True))).log().mean()),
+           _of_scores(lambda r, w, t: (torch.cat([r, w], dim=1) / t).exp().sum(1).log().mean() - r.mean() / t)),
     hints=(
         "Two kinds of scores: one for the positive, (B,), and M for the negatives, (B, M). How many candidates in all?",
         "Put the positive's score in front of the negatives': (B, 1 + M). Then it is a choice whose right answer is "
@@ -225,20 +178,24 @@ _NEGATIVES = Exercise(
         "logsumexp minus the first column.",
     ),
     misconceptions=(
-        Misconception("positive left out of the denominator", _only_negatives,
+        Misconception("positive left out of the denominator",
+            _of_scores(lambda r, w, t: ((w / t).logsumexp(dim=1) - r[:, 0] / t).mean()),
             "With one negative and the positive equal your loss is 0 where a coin would be thrown: log 2 is right. The "
             "positive is a candidate too."),
-        Misconception("mean over the negatives", _mean_of_negatives,
+        Misconception("mean over the negatives",
+            _of_scores(lambda r, w, t: _choice(r / t, (w / t).logsumexp(1, True) - math.log(w.shape[1]))),
             "You averaged the exponentials of the negatives. Then a hundred negatives count as one, and the ceiling "
             "of the bound stays at log 2. Sum them."),
-        Misconception("temperature outside the exponential", _slide,
+        Misconception("temperature outside the exponential",
+            _of_scores(lambda r, w, t: ((r.exp() / t + (w / t).exp().sum(1, True)).log() - r / t).mean()),
             "This is the slip of the slide: exp(...)/tau in the denominator. The temperature divides the score, inside "
             "each exponential, or numerator and denominator speak of different critics."),
-        Misconception("temperature outside every exponential", _outside,
+        Misconception("temperature outside every exponential",
+            _of_scores(lambda r, w, t: ((r.exp() / t + (w.exp() / t).sum(1, True)).log() - r / t).mean()),
             "You have exp(...)/tau in the denominator. The temperature divides the score, inside each exponential."),
-        Misconception("temperature on the positive only", _on_one_side(True, False),
+        Misconception("temperature on the positive only", _of_scores(lambda r, w, t: _choice(r / t, w)),
             "The negatives' scores are not divided by the temperature in yours. Every score is."),
-        Misconception("temperature on the negatives only", _on_one_side(False, True),
+        Misconception("temperature on the negatives only", _of_scores(lambda r, w, t: _choice(r, w / t)),
             "The positive's score is not divided by the temperature in yours. Every score is."),
         Misconception("temperature left out", slips.left_out(3, 1.0),
             "Your loss does not depend on the temperature. Every score is divided by it."),
@@ -248,9 +205,9 @@ _NEGATIVES = Exercise(
             lambda q, p, n, t: info_nce_negatives(q, p, n.flatten(0, 1), t),
             "Each query meets the negatives of all queries in yours, B times M of them. Row b of `negatives` belongs "
             "to query b."),
-        Misconception("positive last, label 0", _positive_last,
+        Misconception("positive last, label 0", _of_scores(lambda r, w, t: _first(torch.cat([w, r], dim=1) / t)),
             "You ask for place 0, where the first negative stands: the positive is the last column of your table."),
-        slips.softmax_twice(_softmax_twice),
+        slips.softmax_twice(_of_scores(lambda r, w, t: _first((torch.cat([r, w], dim=1) / t).softmax(dim=1)))),
         slips.summed("the queries"),
         slips.SIGN_TURNED,
         slips.IN_BITS,
