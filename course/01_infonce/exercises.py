@@ -24,7 +24,7 @@ generator = torch.Generator(device).manual_seed(0)
 # %% [markdown]
 # ## 1.1 The loss
 #
-# Equation (2) for a batch: query $i$ belongs to key $i$, and the other keys are its impostors. The vectors come as they are; whoever wants cosines normalises before.
+# Equation (2) for a batch: query $i$ belongs to key $i$, and the other keys are its impostors. The vectors come as they are; whoever wants cosines normalises before. The temperature may be a number or a tensor that learns. At $\tau = 0.01$ scores reach $\pm 100$, and the exponential of 100 is no float32: the loss and all its gradients have to stay finite there.
 
 
 # %%
@@ -51,7 +51,7 @@ print(f"all pairs apart:   {float(my_info_nce(torch.eye(64), torch.eye(64), 0.01
 # %% [markdown]
 # ## 1.2 Negatives of your own choice
 #
-# Equation (11): one positive and $M$ negatives for each query. The scores are dot products.
+# Equation (11): one positive and $M$ negatives for each query. The scores are dot products of the vectors as they come. As in 1.1, the temperature may learn, and the loss stays finite where scores reach $\pm 100$.
 
 
 # %%
@@ -85,7 +85,7 @@ for name, negatives in (("random", chosen), ("hard", hard)):
 # %% [markdown]
 # ## 1.3 What is true
 #
-# You are given $\log p(x_i \mid c)$ and $\log p(x_i)$ for $N$ candidates, one of which is real. What is the probability that it stands in place $i$? This is the heart of the sources' exercise. Derive (4) on paper first; the steps are folded below.
+# You are given $\log p(x_i \mid c)$ and $\log p(x_i)$ for $N$ candidates, one of which is real. What is the probability that it stands in place $i$? Densities in many dimensions are tiny or huge: the logarithms may be $\pm 150$, whose exponentials float32 does not hold. This is the heart of the sources' exercise. Derive (4) on paper first; the steps are folded below.
 #
 # <details><summary>The proof in steps</summary>
 #
@@ -135,7 +135,7 @@ plt.show()
 # %% [markdown]
 # ## 1.4 The bound
 #
-# From a table of scores, rows are contexts and the real ones stand on the diagonal, to a certified amount of information.
+# From a table of scores, rows are contexts and the real ones stand on the diagonal, to a certified amount of information: a number, in nats. Scores may be $\pm 100$.
 #
 # <details><summary>Why it is a bound, in steps</summary>
 #
@@ -164,30 +164,30 @@ my_bound = check("infonce.bound", my_bound).use
 # %% [markdown]
 # ## 1.5 How many candidates?
 #
-# A world with exactly 5 nats of mutual information, and the best critic there is. What is the smallest number $N$ of candidates with which the bound could possibly reach 5 nats? Decide, then run the next cell.
+# A world with exactly 4.5 nats of mutual information, and the best critic there is. What is the smallest number $N$ of candidates with which the bound could possibly reach 4.5 nats? Decide, then run the next cell.
 
 # %%
 # Exercise 1.5 · predict · 5 min · difficulty 2 of 5
 # Teaches the ceiling of the bound: a whole number.
 ### BEGIN SOLUTION
-fewest = 149
+fewest = 91
 ### END SOLUTION
 fewest = check("infonce.candidates", fewest).use
 # hint("infonce.candidates")
 
 # %%
-world = Gaussians(10, mutual_information=5.0)
+world = Gaussians(10, mutual_information=4.5)
 for n in (32, fewest, 4 * fewest, 16 * fewest):
     tables = (world.log_ratios(*world.sample(n, generator)) for _ in range(4))
     found = sum(float(my_bound(t)) for t in tables) / 4
-    print(f"N = {n:5}: ceiling {math.log(n):.2f}, bound with the exact ratio {found:.2f} of 5 nats")
+    print(f"N = {n:5}: ceiling {math.log(n):.2f}, bound with the exact ratio {found:.2f} of 4.5 nats")
 
 # %% [markdown]
-# The ceiling is necessary and not sufficient: at $N = 149$ the bound would reach 5 only for a critic that never errs.
+# The ceiling is necessary and not sufficient: at $N = e^I$ the bound would reach $I$ only for a critic that never errs.
 #
 # ## 1.6 Chosen minus true
 #
-# The gradient of the loss of 1.1 with respect to the table of similarities $s_{ij} = q_i^\top k_j$, before they are divided by the temperature. By hand, without autograd.
+# The gradient of the loss of 1.1 with respect to the table of similarities $s_{ij} = q_i^\top k_j$, before they are divided by the temperature. By hand, without autograd. It stays finite where $s_{ij}/\tau$ reaches $\pm 100$.
 #
 # <details><summary>The proof in steps</summary>
 #
@@ -222,7 +222,7 @@ print("row sums:", [round(x, 6) for x in my_gradient(torch.rand(5, 5), 0.2).sum(
 # %% [markdown]
 # ## 1.7 Too cold
 #
-# By (14) the push on the $M$ negatives of one query is shared out by a softmax. How many of them does the loss listen to? If $K$ negatives had equal shares and all others none, the answer should be $K$. The *exponential of the entropy* of the shares has this property.
+# By (14) the push on the $M$ negatives of one query is shared out by a softmax. How many of them does the loss listen to? If $K$ negatives had equal shares and all others none, the answer should be $K$. The *exponential of the entropy* of the shares has this property. At $\tau = 0.005$ some shares are 0 in float32; they count nothing, and the result stays a number.
 
 
 # %%

@@ -35,7 +35,7 @@ def batches(generator, size=128):
 # %% [markdown]
 # ## 7.1 The loss
 #
-# Equation (4). The vectors come as they are; whoever wants cosines normalises before. `logit_scale` is the multiplier $s$ itself.
+# Equation (4). The vectors come as they are; whoever wants cosines normalises before. `logit_scale` is the multiplier $s$ itself, a number or a tensor that learns. In training it reaches 100, and the exponential of 100 is no float32: the loss and all its gradients have to stay finite there.
 
 
 # %%
@@ -56,7 +56,7 @@ my_clip_loss = check("clip.clip_loss", my_clip_loss).use
 # %% [markdown]
 # ## 7.2 Chosen minus true
 #
-# Derive (6) on paper before you write it: the steps are folded below. Then write it without autograd.
+# Derive (6) on paper before you write it: the steps are folded below. Then write it without autograd. Logits may be $\pm 100$.
 #
 # <details><summary>The proof in steps</summary>
 #
@@ -172,7 +172,7 @@ my_class_vectors = check("clip.class_vectors", my_class_vectors).use
 # Exercise 7.6 · break · 15 min · difficulty 3 of 5
 # Teaches how a measure can be fooled: a tie with a wrong item is not a hit.
 def my_recall_at(similarity, k):
-    """(Q, Q), larger is nearer -> share of hits in [0, 1]"""
+    """(Q, Q), larger is nearer -> share of hits in [0, 1]. A wrong item with the score of the right one is ahead of it."""
     ### BEGIN SOLUTION
     own = similarity.diagonal()[:, None]  # (Q, 1)
     ahead = (similarity >= own).sum(dim=1) - 1  # (Q,) the query's own item is not ahead of itself
@@ -193,7 +193,7 @@ print("a model that scores everything alike:", my_recall_at(torch.zeros(100, 100
 #
 # $$\mathcal L = -\frac1B\sum_{ij}\log\sigma\big(y_{ij}\,(s\,v_i^\top t_j + b)\big), \qquad y_{ij} = +1 \text{ if } i=j \text{ else } -1.$$
 #
-# The bias $b$ is there because almost all answers are no.
+# The bias $b$ is there because almost all answers are no. Scale and bias are numbers or tensors that learn. At $s = 100$ a sigmoid is 0 in float32 where the answer is wrong: the loss and its gradients have to stay finite there.
 
 
 # %%
@@ -225,6 +225,7 @@ for b in (0.0, -math.log(255), -10.0):
 # %%
 # Exercise 7.8 · explore · 20 min · difficulty 3 of 5
 # Write a classifier that the training never mentioned: sort scenes by colour, warm against cold. Which words do it?
+# A dictionary with a list of prompts for "warm" and one for "cold", in any order.
 latents = world.sample(500, torch.Generator(device).manual_seed(3))
 pictures = world.render(latents)
 warm = torch.tensor([COLOURS[c] in ("red", "orange", "yellow") for c in latents.colour[:, 0].tolist()])
@@ -234,7 +235,7 @@ either = (warm | cold).to(device)
 prompts = {"warm": ["red", "orange", "yellow"], "cold": ["blue", "cyan", "purple"]}
 ### END SOLUTION
 if prompts is not ...:
-    W = torch.stack([zero_shot_classifier(model, words, "{}").mean(dim=0) for words in prompts.values()])
+    W = torch.stack([zero_shot_classifier(model, prompts[kind], "{}").mean(dim=0) for kind in ("warm", "cold")])
     W = F.normalize(W, dim=1)  # (2, D)
     found = accuracy(encode(model.encode_image, pictures[either]) @ W.T, cold.to(device)[either].long())
     print(f"warm against cold: {found:.3f} on {int(either.sum())} scenes (a coin: 0.5)")

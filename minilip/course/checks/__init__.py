@@ -10,20 +10,25 @@ import pkgutil
 from collections.abc import Sequence
 from typing import Any
 
-from ._exercise import Exercise, Invariance, Misconception, Prediction, Report
+from ._exercise import Exercise, Invariance, Misconception, Prediction, Report, Slip, both
 from ._judge import judge
 from ._observe import make_cases
+from ._prove import PROOFS, prove
 
 __all__ = [
+    "PROOFS",
     "Exercise",
     "Invariance",
     "Misconception",
     "Prediction",
     "Report",
+    "Slip",
     "assert_exercise",
+    "both",
     "catalogue",
     "find",
     "judge",
+    "prove",
 ]
 
 
@@ -73,10 +78,10 @@ def assert_exercise(exercise: Exercise | Prediction, correct: Sequence[Any] = ()
         report = judge(exercise, attempt)
         assert report.status == "PASS" and report.use is attempt, f"correct variant {i}: {report}"
     for m in wrongs:
-        report = judge(exercise, m.wrong)
+        report = judge(exercise, exercise.wrong(m) if isinstance(exercise, Exercise) else m.wrong)
         assert (report.status, report.mistake) == ("FAIL", m.name), f"misconception {m.name!r}: {report}"
         assert report.message.startswith(m.message), f"misconception {m.name!r}: {report}"
     if isinstance(exercise, Exercise):
         for name in exercise.gradients:
-            reached = any(case.truth.gradients[name].any() for case in make_cases(exercise))
+            reached = any(case.truth.gradients[name].any() for case in make_cases(exercise).plain)
             assert reached, f"the reference has no gradient with respect to {name}: comparing it proves nothing"

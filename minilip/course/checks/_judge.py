@@ -1,17 +1,45 @@
 """Judge an attempt: run it beside the reference, stop at the first stage that differs, name the mistake.
 
-Stages: it runs, shape, dtype and finiteness, value, its inputs left alone, gradient; then the same for each invariance.
+Plain inputs come first, so that a wrong formula gets its name; then the same on inputs that must not matter
+(invariances); then the extreme inputs, whose failures speak of numerics. On each of them the stages are: it runs,
+shape, dtype and finiteness, value, its inputs left alone, gradient.
 """
 
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from . import _compare as compare
-from ._exercise import Exercise, Prediction, Report
+from ._exercise import Exercise, Misconception, Prediction, Report, Slip, both
+from ._guard import Printer
 from ._observe import Case, Outcome, make_cases, observe
+
+EXTREME = "wrong on extreme numbers"
+
+
+@dataclass
+class Problem:
+    """What is wrong with an attempt, and where it shows."""
+
+    mistake: str | None  # its name, where the stage knows it
+    text: str
+    what: str = ""  # the part of the result that differs
+    got: Any = None
+    want: Any = None
+    line: str = ""  # of the attempt
+    case: Case | None = None
+
+    def evidence(self) -> str:
+        if self.line or not self.what:
+            return f"  in       {self.line}" if self.line else ""
+        lines = [] if self.what == "result" else [f"  in       {self.what}"]
+        lines += [f"  expected {compare.numbers(self.want)}", f"  got      {compare.numbers(self.got)}"]
+        alike = isinstance(self.want, Tensor) and compare.shape(self.got) == compare.shape(self.want)
+        if alike and self.want.numel() and self.got.isfinite().all() and self.want.isfinite().all():
+            lines.append(f"  {compare.worst(self.got, self.want)}")
+        return "\n".join(lines)
 
 
 def judge(exercise: Exercise | Prediction, attempt: Any) -> Report:
@@ -20,24 +48,46 @@ def judge(exercise: Exercise | Prediction, attempt: Any) -> Report:
     Args:
         attempt: a function for an `Exercise`, a value for a `Prediction`; None or `...` where nothing is written yet.
     """
+    return examine(exercise, attempt)[0]
+
+
+def examine(exercise: Exercise | Prediction, attempt: Any) -> tuple[Report, Problem | None]:
+    """The verdict, and after FAIL what it rests on."""
     instead = exercise.answer if isinstance(exercise, Prediction) else exercise.library
     todo = Report("TODO", None, instead, "Not written yet.")
     if attempt is None or attempt is ...:
-        return todo
+        return todo, None
     if isinstance(exercise, Prediction):
-        return _judge_value(exercise, attempt)
+        return _judge_value(exercise, attempt), None
     if not callable(attempt):
-        return Report("FAIL", None, instead, f"Expected a function, got {compare.describe(attempt)}.")
-    cases = make_cases(exercise)
-    seen = [observe(attempt, case.args, exercise) for case in cases]
-    if any(outcome.unwritten for outcome in seen):
-        return todo
-    for because in (None, *exercise.invariances):
-        for stage in (_runs, _shapes, _kinds, _values, _left_alone, _gradients):
-            for case, got in zip(cases, seen, strict=True):
-                if case.because is because and (problem := stage(exercise, case, got)):
-                    return _fail(exercise, cases, seen, case, stage, problem)
-    return Report("PASS", None, attempt, "")
+        return Report("FAIL", None, instead, f"Expected a function, got {compare.describe(attempt)}."), None
+    cases, printer = make_cases(exercise), Printer()
+    plain = _see(exercise, attempt, cases.plain, printer)
+    if any(got.unwritten for _, got in plain):
+        return todo, None
+    if problem := _first(exercise, plain):
+        return _fail(exercise, problem, plain, _name_plain), problem
+    invariant = _see(exercise, attempt, cases.invariant, printer)
+    for because in exercise.invariances:
+        if problem := _first(exercise, [(c, got) for c, got in invariant if c.because is because]):
+            return _fail(exercise, problem, plain + invariant, _name_variant), problem
+    extreme = _see(exercise, attempt, cases.extreme, printer)
+    if problem := _first(exercise, extreme):
+        return _fail(exercise, problem, plain + extreme, _name_extreme), problem
+    return Report("PASS", None, attempt, ""), None
+
+
+def problem_with(exercise: Exercise, attempt: Callable, cases: Sequence[Case] | None = None) -> Problem | None:
+    """What is wrong with an attempt on these cases, or on all of the exercise, without a name; None if nothing is."""
+    made = make_cases(exercise)
+    for case in cases or sorted((*made.plain, *made.invariant, *made.extreme), key=lambda c: c.size):
+        if problem := _first(exercise, _see(exercise, attempt, [case], Printer(0))):
+            return problem
+    return None
+
+
+def _see(exercise: Exercise, attempt: Callable, cases: Sequence[Case], printer: Printer) -> list[tuple[Case, Outcome]]:
+    return [(c, observe(attempt, c.args, exercise, c.truth, c.turn, printer)) for c in cases]
 
 
 def _judge_value(exercise: Prediction, attempt: Any) -> Report:
@@ -54,127 +104,196 @@ def _judge_value(exercise: Prediction, attempt: Any) -> Report:
     return Report("FAIL", known.name if known else None, exercise.answer, text)
 
 
-# ---- stages: (name of the mistake if it is known, what is wrong, evidence), or None ----------------------------------
-
-_Problem = tuple[str | None, str, str]
+# ---- stages: what is wrong, or None ----------------------------------------------------------------------------------
 
 
-def _runs(exercise: Exercise, case: Case, got: Outcome) -> _Problem | None:
-    if got.error:
-        text = traceback.format_exception_only(got.error)[0].strip().splitlines()[0]
-        where = got.line or f"the call with ({', '.join(compare.names(exercise.reference))})"
-        return None, text, f"  in       {where}"
-    if got.output is None:
-        return "returns nothing", "Your function returned nothing: did you forget `return`?", ""
+def _first(exercise: Exercise, seen: list[tuple[Case, Outcome]]) -> Problem | None:
+    """The first stage that any input fails, shown on the smallest input that fails it."""
+    for stage in (_runs, _shapes, _kinds, _values, _left_alone, _gradients):
+        for case, got in sorted(seen, key=lambda pair: pair[0].size):
+            if problem := stage(exercise, case, got):
+                problem.case = case
+                return problem
     return None
 
 
-def _shapes(exercise: Exercise, case: Case, got: Outcome) -> _Problem | None:
+def _runs(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
+    if got.error:
+        where = got.line or f"the call with ({', '.join(compare.names(exercise.reference))})"
+        return Problem(None, compare.words(got.error), line=where)
+    if got.output is None:
+        return Problem("returns nothing", "Your function returned nothing: did you forget `return`?")
+    return None
+
+
+def _shapes(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
     want = case.truth
     if got.values.keys() != want.values.keys():
         came, expected = compare.describe(got.output), compare.describe(want.output)
-        return None, "The result does not have the expected parts.", f"  expected {expected}\n  got      {came}"
+        parts = f"  expected {expected}\n  got      {came}"
+        return Problem(None, f"The result does not have the expected parts.\n{parts}")
     for path, leaf in want.values.items():
-        if compare.shape(got.values[path]) != compare.shape(leaf):
-            return (
-                None,
-                "The result does not have the expected shape.",
-                _evidence(f"result{path}", got.values[path], leaf),
-            )
+        came = got.values[path]
+        if compare.shape(came) != compare.shape(leaf):
+            return Problem(None, "The result does not have the expected shape.", f"result{path}", came, leaf)
+        if isinstance(came, Tensor) and came.is_meta:
+            return Problem(None, "Your result lies on the meta device: it has a shape and no numbers.")
     return None
 
 
-def _kinds(exercise: Exercise, case: Case, got: Outcome) -> _Problem | None:
+def _kinds(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
     for path, want in case.truth.values.items():
         came = got.values[path]
         # A single number may be a Python int or float.
-        if isinstance(want, Tensor) and want.dim() and compare.kind(came) != compare.kind(want):
+        if isinstance(want, Tensor) and (want.dim() or came.is_complex()) and compare.kind(came) != compare.kind(want):
             text = f"Expected {compare.kind(want)} numbers, got {compare.kind(came)} ones."
-            return None, text, _evidence(f"result{path}", came, want)
+            return Problem(None, text, f"result{path}", came, want)
         if compare.broken({path: came}, {path: want}):
-            text = "The result is not finite where the right one is."
-            return None, text, _evidence(f"result{path}", came, want)
+            return Problem(None, "The result is not finite where the right one is.", f"result{path}", came, want)
     return None
 
 
-def _values(exercise: Exercise, case: Case, got: Outcome) -> _Problem | None:
-    tolerance = compare.slack(got.values, exercise.tolerance)
+def _values(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
+    tolerance = case.tolerance(exercise, got)
     for path, want in case.truth.values.items():
-        if not compare.close(got.values[path], want, tolerance):
-            return None, "The result differs from the right one.", _evidence(f"result{path}", got.values[path], want)
+        if not compare.close(got.values[path], want, tolerance, case.scale):
+            return Problem(None, "The result differs from the right one.", f"result{path}", got.values[path], want)
     return None
 
 
-def _left_alone(exercise: Exercise, case: Case, got: Outcome) -> _Problem | None:
+def _left_alone(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
     if got.changed:
-        text = f"The result is right, but your function changes `{got.changed}` itself, which its caller still needs."
-        return "changes its input in place", text, ""
+        text = f"The result is right, but your function changes `{got.changed}` in place. Its caller still needs it."
+        return Problem("changes its input in place", f"{text} x = x / 2 makes a new tensor, x /= 2 does not.")
     return None
 
 
-def _gradients(exercise: Exercise, case: Case, got: Outcome) -> _Problem | None:
-    if case.because:
+def _gradients(exercise: Exercise, case: Case, got: Outcome) -> Problem | None:
+    if case.because or not exercise.gradients:
         return None  # the result is the same there, its gradient need not be
-    tolerance = compare.slack(got.values, exercise.tolerance)
+    if got.gradient_error:
+        text = f"The result is right, but not when {_listed(exercise.gradients)} can learn (requires_grad): "
+        return Problem(None, text + compare.words(got.gradient_error), line=got.line)
+    tolerance = case.tolerance(exercise, got)
+    for path, want in case.truth.values.items():
+        if not compare.close(got.learned.get(path), want, tolerance, case.scale):
+            text = f"The result is right, but another one comes when {_listed(exercise.gradients)} can learn."
+            return Problem(None, text, f"result{path}", got.learned.get(path), want)
+    wrong = {}
     for name, want in case.truth.gradients.items():
-        came = got.gradients[name]
+        came = got.gradients[name].reshape(want.shape)
         if not compare.close(came, want, tolerance):
-            evidence = _evidence(f"the gradient with respect to {name}", came, want)
-            if came.any():
-                return None, f"The result is right, but its gradient with respect to `{name}` is not.", evidence
-            text = f"The result is right, but no gradient reaches `{name}`: the graph is cut on the way."
-            return "detached", f"{text} detach(), item(), numpy() and no_grad() cut it.", evidence
+            wrong[name] = (came, want)
+    for name, (came, want) in wrong.items():
+        where = (f"the gradient with respect to {name}", came, want)
+        if cut := [n for n in got.cut if n in wrong]:
+            if name not in cut:
+                continue
+            text = f"The result is right, but no gradient reaches {_listed(cut)}: the graph is cut on the way."
+            return Problem("detached", f"{text} float(), item(), detach(), numpy() and no_grad() cut it.", *where)
+        if not came.isfinite().all() and want.isfinite().all():
+            return Problem(
+                None, f"The result is right, but its gradient with respect to `{name}` is not finite.", *where
+            )
+        if not came.any():
+            text = f"The result is right, but its gradient with respect to `{name}` is 0: something on the way is flat"
+            return Problem(None, f"{text} (a comparison, a rounding, a clamp).", *where)
+        return Problem(None, f"The result is right, but its gradient with respect to `{name}` is not.", *where)
     return None
 
 
-def _evidence(what: str, got: Any, want: Any) -> str:
-    lines = [] if what == "result" else [f"  in       {what}"]
-    lines += [f"  expected {compare.numbers(want)}", f"  got      {compare.numbers(got)}"]
-    several = isinstance(want, Tensor) and want.dim() and want.numel()
-    if several and compare.shape(got) == compare.shape(want) and got.isfinite().all():
-        lines.append(f"  {compare.worst(got, want)}")
-    return "\n".join(lines)
+def _listed(names: Sequence[str]) -> str:
+    quoted = [f"`{n}`" for n in names]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
 # ---- naming the mistake ----------------------------------------------------------------------------------------------
 
+_Seen = list[tuple[Case, Outcome]]
+_Name = tuple[str | None, str]
 
-def _fail(
-    exercise: Exercise, cases: list[Case], seen: list[Outcome], case: Case, stage: Callable, problem: _Problem
-) -> Report:
-    mistake, text, evidence = problem
+
+def _fail(exercise: Exercise, problem: Problem, seen: _Seen, name: Callable[..., _Name]) -> Report:
+    mistake, text = name(exercise, problem, seen)
     names = compare.names(exercise.reference)
-    known = next((m for m in exercise.misconceptions if _behaves_as(m.wrong, exercise, cases, seen, stage)), None)
-    if known:
-        mistake, text = known.name, known.message
-    elif case.because:
-        mistake, text = case.because.name, case.because.message
-    elif stage in (_shapes, _values):
-        pairs = [(c.args, got.values, c.truth.values) for c, got in zip(cases, seen, strict=True)]
-        if found := compare.relation(names, pairs, exercise.tolerance):
-            text += f" Yours is {found}."
-    given = ", ".join(f"{n} {compare.describe(x)}" for n, x in zip(names, case.args))  # noqa: B905
-    return Report("FAIL", mistake, exercise.library, "\n".join(filter(None, (text, f"  input    {given}", evidence))))
+    args = problem.case.args if problem.case else ()
+    given = ", ".join(f"{n} {compare.given(x)}" for n, x in zip(names, args))  # noqa: B905
+    lines = (text, f"  input    {given}", problem.evidence())
+    return Report("FAIL", mistake, exercise.library, "\n".join(filter(None, lines)))
 
 
-def _behaves_as(wrong: Callable, exercise: Exercise, cases: list[Case], seen: list[Outcome], stage: Callable) -> bool:
-    """Whether a wrong variant does on every input what the attempt did."""
+def _name_plain(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
+    if known := _known(exercise, seen):
+        return known.name, known.message
+    pairs = [(c.args, got.values, c.truth.values) for c, got in seen]
+    if problem.what.startswith("result") and all(got.values for _, got in seen):
+        found = compare.relation(compare.names(exercise.reference), pairs, exercise.tolerance)
+        also = next((got.changed for _, got in seen if got.changed), None)
+        text = problem.text + (f" Yours is {found}." if found else "")
+        return problem.mistake, text + (f" It also changes `{also}` in place." if also else "")
+    return problem.mistake, problem.text
 
-    def equal(got: dict, other: dict, truth: dict, tolerance: float) -> bool:
+
+def _name_variant(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
+    if known := _known(exercise, seen):
+        return known.name, known.message
+    because = problem.case.because if problem.case else None
+    return (because.name, because.message) if because else (problem.mistake, problem.text)
+
+
+def _name_extreme(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
+    if known := _known(exercise, seen):
+        return known.name, known.message
+    if not problem.what:  # it raises there
+        return EXTREME, f"Right on ordinary numbers, but not on extreme ones. {problem.text}"
+    text = f"on extreme ones {problem.text[0].lower()}{problem.text[1:]}"
+    return EXTREME, f"Right on ordinary numbers, but {text} {exercise.stability}"
+
+
+def _known(exercise: Exercise, seen: _Seen) -> Misconception | None:
+    """The misconception that does on every input what the attempt does, or two of them at once."""
+    if all(got.error for _, got in seen):
+        return None
+    seen = sorted(seen, key=lambda pair: pair[0].size)  # small ones first: most are told apart there
+    right = not any(stage(exercise, c, got) for c, got in seen for stage in (_runs, _shapes, _kinds, _values))
+    candidates = (*exercise.misconceptions, *_pairs(exercise))
+    return next((m for m in candidates if _behaves_as(exercise.wrong(m), exercise, seen, right)), None)
+
+
+def _pairs(exercise: Exercise) -> Iterator[Misconception]:
+    for first in exercise.misconceptions:
+        for second in exercise.misconceptions:
+            if isinstance(second.wrong, Slip) and first is not second:
+                yield both(first, second, second.wrong(exercise.wrong(first)))
+
+
+def _behaves_as(wrong: Callable, exercise: Exercise, seen: _Seen, right: bool) -> bool:
+    """Whether a wrong variant does on every input what the attempt did, and is wrong on one of them.
+
+    Args:
+        right: the attempt's results are, so that what counts is its gradients and what it changes.
+    """
+
+    def equal(got: dict, other: dict, truth: dict, tolerance: float, scale: float) -> bool:
         # NaN here and infinity there are one mistake.
         both_broken = compare.broken(got, truth) and compare.broken(other, truth)
-        return both_broken or compare.all_close(got, other, tolerance)
+        return both_broken or compare.all_close(got, other, tolerance, scale)
 
-    def alike(case: Case, got: Outcome) -> bool:
-        other = observe(wrong, case.args, exercise)
+    deviates = False
+    for case, got in seen:
+        other = observe(wrong, case.args, exercise, case.truth, case.turn)
         if got.error or other.error:
-            return type(got.error) is type(other.error)
-        tolerance = compare.slack(got.values, exercise.tolerance)
-        return (
-            equal(got.values, other.values, case.truth.values, tolerance)
-            and (stage is not _left_alone or other.changed == got.changed)
-            and (stage is not _gradients or equal(got.gradients, other.gradients, case.truth.gradients, tolerance))
-        )
-
-    returned = any(not got.error for got in seen)
-    return returned and all(alike(case, got) for case, got in zip(cases, seen, strict=True))
+            if type(got.error) is not type(other.error):
+                return False
+            deviates = True
+            continue
+        tolerance = case.tolerance(exercise, got)
+        if not equal(got.values, other.values, case.truth.values, tolerance, case.scale):
+            return False
+        if right and (other.changed != got.changed or type(other.gradient_error) is not type(got.gradient_error)):
+            return False
+        graded = right and not case.because
+        if graded and not equal(got.gradients, other.gradients, case.truth.gradients, tolerance, compare.SMALL):
+            return False
+        deviates = deviates or _first(exercise, [(case, other)]) is not None
+    return deviates

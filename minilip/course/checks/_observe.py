@@ -1,8 +1,9 @@
 """What a function does on the inputs of an exercise: results, gradients, changes to its inputs, errors."""
 
+import functools
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from . import _compare as compare
 from ._exercise import Exercise, Invariance
+from ._guard import Printer, guarded
 
 
 @dataclass
@@ -19,9 +21,12 @@ class Outcome:
     output: Any = None
     values: dict[str, Any] = field(default_factory=dict)
     gradients: dict[str, Any] = field(default_factory=dict)
+    learned: dict[str, Any] = field(default_factory=dict)  # the values when the arguments require grad
+    cut: tuple[str, ...] = ()  # arguments that are not in the graph
     changed: str | None = None  # the argument that was changed in place
     error: Exception | None = None
     line: str = ""  # of the function, where the error came from
+    gradient_error: Exception | None = None  # with arguments that require grad only
     unwritten: bool = False
 
 
@@ -29,50 +34,125 @@ class Outcome:
 class Case:
     args: tuple
     truth: Outcome
-    because: Invariance | None
+    because: Invariance | None = None
+    scale: float = compare.SMALL
+    extreme: bool = False
+    turn: int = 0  # even: a number that learns has no dimensions; odd: it has one element
+
+    def tolerance(self, exercise: Exercise, got: Outcome) -> float:
+        """What the result deserves; where numbers of a hundred cancel, float32 keeps two digits less."""
+        return max(compare.slack(got.values, exercise.tolerance), 1e-2 if self.extreme else 0.0)
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are to look at."""
+        return sum(x.numel() if isinstance(x, Tensor) else 1 for x in compare.leaves(self.args).values())
 
 
-def make_cases(exercise: Exercise) -> list[Case]:
-    """The inputs, each with what the reference makes of it, and their transformed copies."""
-    cases = []
-    for args in exercise.inputs(torch.Generator().manual_seed(0)):
-        truth = observe(exercise.reference, compare.clone(args, double=True), exercise)
-        if truth.error:
-            raise truth.error
-        cases.append(Case(args, truth, None))
-        cases += [Case(i.transform(*compare.clone(args)), truth, i) for i in exercise.invariances]
-    return cases
+@dataclass
+class Cases:
+    plain: list[Case]
+    invariant: list[Case]
+    extreme: list[Case]
 
 
-def observe(function: Callable, args: tuple, exercise: Exercise) -> Outcome:
-    """Call the function on copies of the arguments, once for its result and once for its gradients."""
-    outcome = Outcome()
+@functools.lru_cache(maxsize=16)
+def make_cases(exercise: Exercise) -> Cases:
+    """The inputs, each with what the reference makes of it, and the transformed copies of the plain ones."""
+
+    def make(inputs: Callable | None, extreme: bool = False) -> list[Case]:
+        given = inputs(torch.Generator().manual_seed(int(extreme))) if inputs else ()
+        return [make_case(exercise, args, extreme, turn) for turn, args in enumerate(given)]
+
+    plain = make(exercise.inputs)
+    invariant = [
+        Case(i.transform(*compare.clone(c.args)), c.truth, i, c.scale, turn=c.turn)
+        for i in exercise.invariances
+        for c in plain
+    ]
+    return Cases(plain, invariant, make(exercise.extreme, True))
+
+
+def make_case(exercise: Exercise, args: tuple, extreme: bool = False, turn: int = 0) -> Case:
+    """What the reference makes of the arguments, in float64."""
+    truth = observe(exercise.reference, compare.clone(args, double=True), exercise)
+    if error := truth.error or truth.gradient_error:
+        raise error
+    scale = float(exercise.scale(*compare.clone(args))) if exercise.scale else 0.0
+    return Case(args, truth, None, max(compare.SMALL, scale), extreme, turn)
+
+
+def observe(
+    function: Callable,
+    args: tuple,
+    exercise: Exercise,
+    like: Outcome | None = None,
+    turn: int = 0,
+    printer: Printer | None = None,
+) -> Outcome:
+    """Call the function on copies of the arguments, once for its result and once for its gradients.
+
+    Args:
+        like: the truth; a list is read as a tensor where the truth is one.
+        turn: see `Case`.
+    """
+    outcome, silent = Outcome(), printer or Printer(0)
     names = compare.names(exercise.reference)
     try:
         given = compare.clone(args)
-        outcome.output, outcome.values = _call(function, given, exercise)
-        outcome.changed = next((n for n, x, y in zip(names, args, given) if not compare.untouched(x, y)), None)  # noqa: B905
-        if exercise.gradients and outcome.values and not outcome.changed:
-            given = compare.clone(args)
-            wanted = {name: given[names.index(name)].requires_grad_() for name in exercise.gradients}
-            outcome.gradients = _differentiate(_call(function, given, exercise)[1], wanted)
+        versions = _versions(given)
+        outcome.output, outcome.values = _call(function, given, exercise, like, silent)
+        outcome.changed = _changed(names, args, given, versions)
     except Exception as error:  # whatever a learner's function raises is material for the report
         outcome.error, outcome.line = error, _line(error, function)
     outcome.unwritten = _is_stub(outcome)
+    if exercise.gradients and outcome.values and not outcome.changed:
+        for dimensions in sorted({turn % 2, 0}, reverse=True):  # loops may take a number without dimensions only
+            try:
+                outcome.gradient_error = None
+                given, wanted = _learning(compare.clone(args), names, exercise.gradients, dimensions)
+                versions = _versions(given)
+                outcome.learned = _call(function, given, exercise, like, silent)[1]
+                if dimensions and compare.shapes(outcome.learned) != compare.shapes(outcome.values):
+                    continue
+                outcome.changed = _changed(names, given, given, versions)
+                with guarded(silent):
+                    outcome.gradients, outcome.cut = _differentiate(outcome.learned, wanted)
+                break
+            except Exception as error:
+                outcome.gradient_error, outcome.line = error, _line(error, function)
     return outcome
 
 
-def _call(function: Callable, given: tuple, exercise: Exercise) -> tuple[Any, dict[str, Any]]:
-    # Its own random stream: the notebook's numbers must not depend on whether an exercise is solved.
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.default_generator.manual_seed(0)
+def _call(
+    function: Callable, given: tuple, exercise: Exercise, like: Outcome | None, printer: Printer
+) -> tuple[Any, dict[str, Any]]:
+    with guarded(printer):
         output = function(*given)
         if output is None or output is ...:
             return output, {}
-        return output, compare.leaves(exercise.view(output, *given) if exercise.view else output)
+        read = compare.fit(output, like.output) if like else output
+        return output, compare.leaves(exercise.view(read, *given) if exercise.view else read)
 
 
-def _differentiate(values: dict[str, Any], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+def _learning(
+    given: tuple, names: list[str], wanted: Sequence[str], dimensions: int
+) -> tuple[tuple, dict[str, Tensor]]:
+    """The arguments with those that are differentiated as tensors that require grad, and these.
+
+    What is handed out is no leaf: torch lets it be changed in place, so that the change can be told from other errors.
+    """
+    found, double = {}, any(x.dtype == torch.double for x in compare.tensors(given))
+    for name in wanted:
+        value = given[names.index(name)]
+        if not isinstance(value, Tensor):
+            value = torch.tensor(value, dtype=torch.double if double else torch.float)
+            value = value[None] if dimensions else value
+        found[name] = value.requires_grad_()
+    return tuple(found[n].clone() if n in found else x for n, x in zip(names, given)), found  # noqa: B905
+
+
+def _differentiate(values: dict[str, Any], wanted: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Gradients of one weighted sum of all results (the plain sum of a softmax would have none); zero where cut off."""
     total = torch.zeros(())
     for leaf in values.values():
@@ -80,23 +160,42 @@ def _differentiate(values: dict[str, Any], wanted: dict[str, Tensor]) -> dict[st
             weights = torch.arange(leaf.numel()).cos().view(leaf.shape).to(leaf)
             total = total.to(leaf) + (leaf * weights).sum()
     if not total.requires_grad:
-        return {name: torch.zeros_like(x) for name, x in wanted.items()}
-    found = torch.autograd.grad(total, list(wanted.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(wanted, found, strict=True))
+        return {name: torch.zeros_like(x) for name, x in wanted.items()}, tuple(wanted)
+    found = torch.autograd.grad(total, list(wanted.values()), allow_unused=True)
+    pairs = dict(zip(wanted, found, strict=True))
+    cut = tuple(name for name, gradient in pairs.items() if gradient is None)
+    return {name: torch.zeros_like(wanted[name]) if g is None else g.detach() for name, g in pairs.items()}, cut
+
+
+def _versions(given: tuple) -> dict[str, int]:
+    # Every change in place counts one up, also one that happens to leave the numbers as they are.
+    return {p: x._version for p, x in compare.leaves(given).items() if isinstance(x, Tensor)}
+
+
+def _changed(names: list[str], before: tuple, after: tuple, versions: dict[str, int]) -> str | None:
+    for i, (name, old, new) in enumerate(zip(names, before, after)):  # noqa: B905
+        now = {p: x for p, x in compare.leaves(new, f"[{i}]").items() if isinstance(x, Tensor)}
+        if not compare.untouched(old, new) or any(x._version != versions.get(p) for p, x in now.items()):
+            return name
+    return None
 
 
 def _line(error: Exception, function: Callable) -> str:
     """The last line of the function's own file on the way to the error."""
     here = str(Path(__file__).parent)
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(here)]
-    code = getattr(inspect.unwrap(function), "__code__", None)
+    try:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(here)]
+        code = getattr(inspect.unwrap(function), "__code__", None)
+    except Exception:
+        return ""
     inside = [f for f in frames if code and f.filename == code.co_filename] or frames[:1]
     return f"line {inside[-1].lineno}: {inside[-1].line}" if inside else ""
 
 
 def _is_stub(outcome: Outcome) -> bool:
+    text = compare.words(outcome.error)
     if isinstance(outcome.error, NotImplementedError):
         # torch raises the same class, with a text, where an operation lacks a precision
-        return not str(outcome.error) or "NotImplementedError" in outcome.line
+        return text == "NotImplementedError" or "NotImplementedError" in outcome.line
     parts = outcome.output if isinstance(outcome.output, tuple) else (outcome.output,)
-    return any(part is ... for part in parts) or "ellipsis" in str(outcome.error)  # computing with `...` left in place
+    return any(part is ... for part in parts) or "ellipsis" in text  # computing with `...` left in place
