@@ -388,7 +388,7 @@ amounts = tiny.FITS.unique()  # of scenes
 for (name, text), colour in zip(towers.items(), (plot.BLACK, plot.RED, plot.BLUE)):
     widths = tiny.width(text, tiny.EVERY)  # (540,)
     axes[0].plot(tiny.width(text, scene) / widths.mean(), marker="o", markersize=4, color=colour, label=name)
-    means = [(widths[tiny.FITS == n].mean() / widths.mean()).item() for n in amounts]
+    means = [(widths[n == tiny.FITS].mean() / widths.mean()).item() for n in amounts]
     axes[1].plot(amounts, means, marker="o", markersize=3, color=colour)
 axes[0].set(xlabel="attributes masked by a token", ylabel="S / mean S of all captions")
 axes[0].set_title("one caption, with <mask>")

@@ -194,7 +194,7 @@ for alpha, colour in ((1.0, plot.BLUE), (2.0, plot.ORANGE)):
             values.append(J(pi.clamp(min=1e-300), alpha).item())
             others.append(pi[2:].sum().item())
             pi = my_prompt_step(log_p, pi.clamp(min=1e-300), alpha)
-        assert min(b - a for a, b in zip(values, values[1:])) > -1e-9  # a step never lowers J
+        assert min(b - a for a, b in zip(values[:-1], values[1:], strict=True)) > -1e-9  # a step never lowers J
         axes[0].plot(values, style, color=colour, label=f"α = {alpha:g}, {'even' if style == '-' else 'uneven'} start")
         axes[1].plot(others, style, color=colour)
 axes[0].set(xlabel="step", ylabel="J in nats", title="what is maximised")

@@ -60,13 +60,11 @@ _CSD = Exercise(
            "E x^2 = (E x)^2 + Var x, and variances of independent numbers add, also where the numbers are subtracted.",
            "The squares of mu1[:, None] - mu2, summed over D; plus logvar1.exp().sum(1)[:, None], plus the other."),
     misconceptions=(
-        Misconception("standard deviations added",
-            lambda m1, l1, m2, l2: _squares(m1, m2) + _spread(l1, l2, lambda x: (x / 2).exp()),
+        Misconception("standard deviations added", slips.given(lambda m1, l1, m2, l2: (m1, l1 / 2, m2, l2 / 2)),
             "You added standard deviations. What adds up for independent numbers is the variance."),
         Misconception("logarithm of the standard deviation", _LOGVAR_DOUBLED,
             "You squared exp(logvar), as if logvar were log sigma. It is the logarithm of the variance already."),
-        Misconception("log-variances not exponentiated",
-            lambda m1, l1, m2, l2: _squares(m1, m2) + _spread(l1, l2, lambda x: x),
+        Misconception("logarithms added", lambda m1, l1, m2, l2: _squares(m1, m2) + _spread(l1, l2, lambda x: x),
             "You added logarithms of variances. These can be negative, a variance cannot."),
         Misconception("variances of the first side only", slips.argument(3, lambda x: x - POINT),
             "Only the first side varies in your distance. The other end is a sample too."),
@@ -76,11 +74,9 @@ _CSD = Exercise(
             "This is the distance of the means. Samples lie around them, on average farther apart and never nearer."),
         Misconception("cosines for distances", lambda m1, l1, m2, l2: 2 - 2 * m1 @ m2.T + _spread(l1, l2),
             "2 - 2 mu1.mu2 is the squared distance of vectors of length 1. Here the means have any length."),
-        Misconception("variances subtracted",
-            lambda m1, l1, m2, l2: _squares(m1, m2) + l1.exp().sum(dim=1)[:, None] - l2.exp().sum(dim=1),
+        Misconception("variances subtracted", slips.plus(lambda m1, l1, m2, l2: -2 * l2.exp().sum(dim=1)),
             "You subtracted variances. That of a difference of independent numbers is a sum: the sign is squared."),
-        Misconception("covariance between the two",
-            slips.plus(lambda m1, l1, m2, l2: -2 * (l1 / 2).exp() @ (l2 / 2).exp().T),
+        Misconception("covariance taken off", slips.plus(lambda m1, l1, m2, l2: -2 * (l1 / 2).exp() @ (l2 / 2).exp().T),
             "You took off 2 sigma1 sigma2, as if samples moved in step (Wasserstein). They are drawn independently."),
         Misconception("variances halved", lambda m1, l1, m2, l2: _squares(m1, m2) + _spread(l1, l2) / 2,
             "Your variances count half. The half stands in the logit, and there before the means' distance too."),
@@ -88,14 +84,10 @@ _CSD = Exercise(
             "You averaged over D. A squared distance is a sum over the dimensions."),
         Misconception("not squared", slips.then(torch.sqrt),
             "You took the root. The squared distance has this closed form; the mean distance is less than its root."),
-        Misconception("distance of the means not squared",
-            lambda m1, l1, m2, l2: torch.cdist(m1, m2) + _spread(l1, l2),
+        Misconception("distance of the means not squared", lambda m1, l1, m2, l2: torch.cdist(m1, m2) + _spread(l1, l2),
             "Your distance of the means is a length, your variances are squares of lengths. Only alike units add."),
         Misconception("pairs only", lambda m1, l1, m2, l2: ((m1 - m2).square() + l1.exp() + l2.exp()).sum(dim=1),
             "You compared row i with row i. Every row of one side meets every row of the other: (B1, B2)."),
-        Misconception("one number a dimension",
-            lambda m1, l1, m2, l2: (m1[:, None] - m2).square() + l1.exp()[:, None] + l2.exp(),
-            "You return (B1, B2, D). The dimensions are still to be summed."),
         Misconception("transposed", _OTHER_WAY,
             "Your table is turned on its side: the first Gaussian chooses the row."),
     ),
@@ -141,18 +133,12 @@ def _of_parts(logits):
     return lambda m1, l1, m2, l2, s, b: _sigmoid_loss(logits(_squares(m1, m2), _spread(l1, l2), s, b))
 
 
-def _chosen(logits):
-    return F.cross_entropy(logits, torch.arange(len(logits)))
-
-
 _PPCL = Exercise(
     library=ppcl_loss, reference=_ppcl_loop,
     inputs=lambda g: [_pairs(g, 2, 3, 1.5, 0.5), _pairs(g, 5, 4, 4.0, -2.0), _pairs(g, 8, 16, 14.3, -5.5)],
-    extreme=lambda g: [_pairs(g, 4, 4, 100.0, -10.0, 0.5)],  # sigmoid(-500) is 0 in float32
-    stability="The sigmoid of a logit that is far on the wrong side is 0 in float32, and log 0 is minus infinity. Some "
-    "function takes both steps at once.",
-    # For unit means 1 - d / 2 may be written with cosines, so what comes out along the means may differ.
-    gradients=("logvar1", "logvar2", "logit_scale", "logit_bias"),
+    extreme=lambda g: [_pairs(g, 4, 4, 100.0, -10.0, 0.5)],
+    stability="sigmoid(-500) is 0 in float32, and log 0 minus infinity. Some function takes both steps at once.",
+    gradients=("logvar1", "logvar2", "logit_scale", "logit_bias"),  # of mu: cosines may stand for unit means
     right=(_of_logits(lambda x: F.binary_cross_entropy_with_logits(x, torch.eye(len(x)).to(x)) * len(x)),
            _of_logits(lambda x: (F.softplus(x).sum() - x.trace()) / len(x)),
            lambda m1, l1, m2, l2, s, b: _sigmoid_loss(s * (m1 @ m2.T - _spread(l1, l2) / 2) + b)),
@@ -166,9 +152,9 @@ _PPCL = Exercise(
             "You divided by B squared. Divide by B: else a row's one true pair counts less the larger the batch."),
         Misconception("sum over all pairs", slips.per_batch,
             "Your loss is summed and not divided by B. Nats per image are asked for."),
-        Misconception("softmax", _of_logits(_chosen),
+        Misconception("softmax", _of_logits(lambda x: (x.logsumexp(dim=1) - x.diagonal()).mean()),
             "Your rows are softmaxes: a picture's variance could not matter to its own row. Ask each pair alone."),
-        Misconception("softmax both ways", _of_logits(lambda x: (_chosen(x) + _chosen(x.T)) / 2),
+        Misconception("loss of CLIP", _of_logits(lambda x: (x.logsumexp(1) + x.logsumexp(0) - 2 * x.diag()).mean() / 2),
             "This is the loss of CLIP with distances for cosines. Here each pair is asked alone, with a sigmoid."),
         Misconception("negatives left out", _of_logits(lambda x: -F.logsigmoid(x.diagonal()).mean()),
             "Only the true pairs are in your loss. Say yes to everything, and it is zero."),
@@ -178,9 +164,8 @@ _PPCL = Exercise(
             "Your loss wants the true pairs apart and all others together: +1 belongs on the diagonal."),
         Misconception("0 in place of -1", _of_logits(lambda x: -F.logsigmoid(x * torch.eye(len(x))).sum() / len(x)),
             "You multiply the negatives' logits by 0: each costs log 2, whatever it says. The sign is +1 or -1."),
-        Misconception("sigmoid twice",
-            _of_logits(lambda x: F.binary_cross_entropy_with_logits(x.sigmoid(), torch.eye(len(x))) * len(x)),
-            "That function takes logits and does the sigmoid itself. You gave it probabilities, so it is done twice."),
+        Misconception("sigmoid twice", _of_logits(lambda x: _sigmoid_loss(x.sigmoid())),
+            "The sigmoid is taken twice: what takes logits does it itself, and you gave it probabilities."),
         Misconception("distance not halved", _of_parts(lambda d, v, s, b: s * (1 - d - v) + b),
             "Your distance is not halved. For unit means it is 2 - 2 cos: only its half makes 1 - d / 2 a cosine."),
         Misconception("distance not turned into a similarity", _of_parts(lambda d, v, s, b: s * (d + v) / 2 + b),
@@ -218,14 +203,10 @@ _PPCL = Exercise(
 # ---- 12.2 the price of a code ----------------------------------------------------------------------------------------
 
 
-def _vib_loop(mu, logvar):
+def _by_moments(mu, logvar):
     """E log q - E log p, each a known moment of a Gaussian: cross-entropy minus entropy."""
-    total = torch.zeros(()).to(mu)
-    for means, logarithms in zip(mu, logvar, strict=True):
-        for mean, logarithm in zip(means, logarithms, strict=True):
-            cross_entropy = (LOG_2PI + logarithm.exp() + mean**2) / 2
-            total = total + cross_entropy - (LOG_2PI + 1 + logarithm) / 2
-    return total / len(mu)
+    cross_entropy = (LOG_2PI + logvar.exp() + mu**2) / 2
+    return (cross_entropy - (LOG_2PI + 1 + logvar) / 2).sum() / len(mu)
 
 
 def _kl(mu, logvar, v=torch.exp, log_v=lambda x: x):
@@ -233,7 +214,7 @@ def _kl(mu, logvar, v=torch.exp, log_v=lambda x: x):
 
 
 _VIB = Exercise(
-    library=vib_loss, reference=_vib_loop, gradients=("mu", "logvar"),
+    library=vib_loss, reference=_by_moments, gradients=("mu", "logvar"),
     inputs=lambda g: [_gaussian(g, b, d, width) for b, d, width in ((2, 3, 0.0), (5, 4, -2.0), (3, 8, -10.0))],
     naive="the logarithm of an exponential is exact enough for every log-variance that training meets",
     right=(lambda m, w: kl_divergence(Normal(m, (w / 2).exp()), Normal(0, 1)).sum(dim=1).mean(),
@@ -252,14 +233,11 @@ _VIB = Exercise(
         Misconception("half left out", slips.times(2),
             "Twice too much: the exponent of a Gaussian has a half, and log sigma is half of log v."),
         Misconception("sign turned", slips.negated,
-            "Your result is negative. A KL divergence never is: it is 0 where the two are one, a price elsewhere.",
-            says=lambda loss, *_: loss < 0),
+            "Your result is negative. A KL divergence never is: it is a price.", says=lambda loss, *_: loss < 0),
         Misconception("mean over the dimensions", _PER_DIMENSION,
             "You averaged over D. The dimensions are independent: their information adds."),
         Misconception("sum over the batch", slips.per_batch,
             "You summed over the batch. Nats a Gaussian are asked for: the mean over B."),
-        Misconception("one number a Gaussian", lambda m, w: (m.square() + w.exp() - 1 - w).sum(dim=1) / 2,
-            "You return (B,), a price for each Gaussian. Asked for is their mean."),
         Misconception("log-variance taken for the variance", lambda m, w: _kl(m, w, v=lambda x: x, log_v=torch.log),
             "You took the logarithm of the log-variance. The input is log v already; v is its exponential."),
         Misconception("variance not exponentiated", lambda m, w: _kl(m, w, v=lambda x: x),
@@ -272,8 +250,7 @@ _VIB = Exercise(
             "At mu = 0 and v = 1 yours is not 0. The 1 comes from E (z - mu)^2 / v."),
         Misconception("entropy left out", lambda m, w: _kl(m, w, log_v=torch.zeros_like),
             "In yours a variance of 0 is the cheapest. A narrow code is precise and costs most: where is -log v?"),
-        Misconception("the other direction",
-            lambda m, w: ((m.square() + 1) * (-w).exp() - 1 + w).sum(dim=1).mean() / 2,
+        Misconception("the other direction", lambda m, w: ((m.square() + 1) * (-w).exp() - 1 + w).sum(dim=1).mean() / 2,
             "This is KL(N(0, I) || N(mu, v)). The first argument of KL is what one draws from: here the code."),
         slips.IN_BITS,
     ),
@@ -318,9 +295,7 @@ def _overlap(mu1, logvar1, mu2, logvar2):
 
 def _four(generator):
     sizes = ((3, 1, -1.0, 0.5), (5, 4, 0.0, -1.0), (4, 8, -3.0, -2.5))
-    made = [(*_gaussian(generator, b, d, w1), *_gaussian(generator, b, d, w2)) for b, d, w1, w2 in sizes]
-    mean, logvar = _gaussian(generator, 2, 3, -2.0)
-    return [*made, (mean, logvar, mean + 0.1, logvar)]
+    return [(*_gaussian(generator, b, d, w1), *_gaussian(generator, b, d, w2)) for b, d, w1, w2 in sizes]
 
 
 def _log_normal(m1, m2, log_v):
@@ -328,8 +303,7 @@ def _log_normal(m1, m2, log_v):
 
 
 def _log_sum(l1, l2, times=1.0):
-    """log(times v1 + v2)"""
-    return torch.logaddexp(l1 + math.log(times), l2)
+    return torch.logaddexp(l1 + math.log(times), l2)  # log(times v1 + v2)
 
 
 def _square_of_width(times):
@@ -346,11 +320,6 @@ def _of_exponent(exponent):
     return lambda m1, l1, m2, l2: inclusion(m1, l1, m1, l2) - exponent(m1 - m2, _log_sum(l2, l1, 2)).sum(dim=1)
 
 
-def _through_variances(m1, l1, m2, l2):
-    v1, wide = l1.exp(), l1.exp() + 2 * l2.exp()
-    return -((4 * math.pi * v1).log() / 2 + (math.pi * wide).log() / 2 + (m1 - m2) ** 2 / wide).sum(dim=1)
-
-
 def _nearer(factor):
     return slips.given(lambda m1, l1, m2, l2: (m1, l1, m1 + factor * (m2 - m1), l2))
 
@@ -364,15 +333,15 @@ _LOG_OVERLAP = Exercise(
     "that is infinite: the value survives as 0, its gradient is 0 times infinity, NaN.",
     right=(_of_width(1 / 2), _of_exponent(lambda x, w: (x * (-w / 2).exp()) ** 2),
            lambda m1, l1, m2, l2: -(l1 + F.softplus(l2 - l1 + math.log(2)) / 2 + LOG_2PI + (m1 - m2) ** 2
-                                    * (-l1).exp() / (1 + 2 * (l2 - l1).exp())).sum(dim=1),
-           lambda *a: _through_variances(*(x.double() for x in a))),
-    naive=(_through_variances, _completed, _of_exponent(lambda x, w: x.square() / w.exp()),
+                                    * (-l1).exp() / (1 + 2 * (l2 - l1).exp())).sum(dim=1)),
+    naive=(lambda m1, l1, m2, l2: (Normal(m1, (l1.exp() / 2 + l2.exp()).sqrt(), False).log_prob(m2)
+                                   - (4 * math.pi * l1.exp()).log() / 2).sum(dim=1),
+           _completed, _of_exponent(lambda x, w: x.square() / w.exp()),
            lambda m1, l1, m2, l2: inclusion(m1, l1, m1, l2) - ((m1 - m2) ** 2 / (
                l1.exp() * (1 + 2 * (l2 - l1).exp()))).sum(dim=1)),
     hints=("The square of a Gaussian density is another one times a number: read off its width, then the number.",
            "p1^2 = N(x; mu1, v1/2) / (2 sqrt(pi v1)), and two densities integrate to N(mu1; mu2, v1/2 + v2).",
-           "w = torch.logaddexp(logvar1, logvar2 + log 2) is log(v1 + 2 v2), and each dimension gives "
-           "-(log(2 pi) + (logvar1 + w) / 2 + (mu1 - mu2)^2 exp(-w))."),
+           "-log(2 pi) - (logvar1 + w) / 2 - (mu1 - mu2)^2 exp(-w), w = torch.logaddexp(logvar1, logvar2 + log 2)."),
     misconceptions=(
         Misconception("p1 p2^2", _OTHER_WAY,
             "This is the integral of p1 p2^2: the second density is squared. Here the first one counts twice."),
@@ -387,8 +356,7 @@ _LOG_OVERLAP = Exercise(
             "Your square of p1 is wider than p1. Squaring lowers small values more than large ones."),
         Misconception("standard deviation halved", _of_width(1 / 4),
             "You halved sigma, which makes a quarter of v. The exponent doubles, so the variance is halved."),
-        Misconception("height of the square left out",
-            lambda m1, l1, m2, l2: _log_normal(m1, m2, _log_sum(l1, l2, 1 / 2)).sum(dim=1),
+        Misconception("height of p1^2 lost", lambda m1, l1, m2, l2: _log_normal(m1, m2, _log_sum(l1, l2, 0.5)).sum(1),
             "You replaced p1^2 by a density. It is one times 1 / (2 sqrt(pi v1)), which is what favours the narrow."),
         Misconception("log(2 pi) left out", slips.plus(lambda m, *_: m.shape[1] * LOG_2PI),
             "Only log(2 pi) a dimension is missing. In a difference it cancels; in the integral it belongs there."),
@@ -418,8 +386,6 @@ _LOG_OVERLAP = Exercise(
         Misconception("every pair", lambda m1, l1, m2, l2: torch.stack(
                 [inclusion(*torch.broadcast_tensors(m, w, m2, l2)) for m, w in zip(m1, l1, strict=True)]),
             "You compared every row with every row. Asked for is one number a pair, (B,): row i with row i."),
-        Misconception("sign turned", slips.negated,
-            "Your sign is turned: what is asked for is the logarithm of the integral, not minus that."),
         slips.IN_BITS,
     ),
 )  # fmt: skip
@@ -504,33 +470,22 @@ def _captions(generator):
     return [*made, (few, torch.tensor([[0.9, 0.1, 0, 0.6], [0.5, 0.75, 0, 0.25], [0.4, 0.3, 0.9, 0.1]]), 0.5)]
 
 
-def _largest(codes, u):
-    return F.one_hot(torch.where(codes > 0, u, -1.0).argmax(dim=1), codes.shape[1]).bool()
-
-
 def _without(at):
     """Say less, with another column, at(codes, u) (B,), for the one that always goes."""
     return lambda c, u, keep: torch.where((u < keep) & ~F.one_hot(at(c, u), c.shape[1]).bool(), c, 0)
 
 
-def _any_token(result, codes, u, keep):
-    """Whatever number stands for a mask, it is one mistake."""
-    result = torch.as_tensor(result)
-    return result if result.is_floating_point() else torch.where((result < 0) | (result > 8), -1, result.long())
-
-
 _SAY_LESS = Exercise(
-    library=say_less, reference=_less_loop, inputs=_captions, view=_any_token,
+    library=say_less, reference=_less_loop, inputs=_captions,
+    # Whatever number stands for a mask, it is one mistake.
+    view=lambda result, *_: torch.where((1.0 * torch.as_tensor(result) - 4).abs() > 4, -1, torch.as_tensor(result)),
     naive="a choice among whole numbers: there is nothing to round",
-    right=(lambda c, u, keep: c * ((u < keep) & (u < (u * (c > 0) - (c == 0).float()).amax(1, True))),
-           lambda c, u, keep: c.masked_fill((u >= keep) | _largest(c, u), 0)),
+    right=(lambda c, u, keep: c * ((u < keep) & (u < (u * (c > 0) - (c == 0).float()).amax(1, True))),),
     hints=("What is kept are the entries of `codes` where u < keep; 0 elsewhere. Which captions come out unchanged?",
            "The named attribute of largest u goes. Give unnamed ones a number below all others before the argmax.",
-           "goes = F.one_hot(torch.where(codes > 0, u, -1.0).argmax(dim=1), A).bool(); then torch.where((u < keep) & "
-           "~goes, codes, 0)."),
+           "goes = F.one_hot(torch.where(codes > 0, u, -1.0).argmax(dim=1), A).bool(); stay: (u < keep) & ~goes."),
     misconceptions=(
-        Misconception("a token for what is gone",
-            lambda c, u, keep: torch.where((say_less(c, u, keep) == 0) & (c > 0), -1, c),
+        Misconception("a token for what is gone", lambda c, u, keep: torch.where(say_less(c, u, keep) < c, -1, c),
             "You write a token for what was dropped. No caption of the data looks like that: a variance can count "
             "tokens and say nothing about captions. What does a caption hold that does not name the colour?"),
         Misconception("packs what is left",
@@ -540,13 +495,12 @@ _SAY_LESS = Exercise(
             "You return what should go, and what should stay is 0. The mask is the wrong way round."),
         Misconception("keeps what should go", slips.argument(2, lambda keep: 1 - keep),
             "You drop with probability `keep`. It is the chance of staying."),
-        Misconception("stays above keep", lambda c, u, keep: torch.where((u >= keep) & ~_largest(c, u), c, 0),
+        Misconception("stays above keep", lambda c, u, keep: torch.where(u >= keep, say_less(c, u, 2), 0),
             "Yours keeps what has a u of at least `keep`. Then `keep` is the chance of going."),
         Misconception("drops below keep", lambda c, u, keep: torch.where(u < keep, 0, c),
             "You drop where u < keep: it is the chance of staying. And some captions come out as they went in."),
         Misconception("not proper", lambda c, u, keep: torch.where(u < keep, c, 0),
-            "Some of your captions come out as they went in. A Gaussian cannot be inside itself: it costs log 2 a "
-            "dimension and teaches nothing. Something named has to go."),
+            "Some of your captions come out as they went in, and nothing is inside itself. Something named must go."),
         Misconception("drops one that was never named", _without(lambda c, u: u.argmax(dim=1)),
             "You drop the largest u of the row, which may not be named: then nothing is gone. Look among the named."),
         Misconception("drops the smallest", _without(lambda c, u: torch.where(c > 0, u, 2.0).argmin(dim=1)),
@@ -557,10 +511,6 @@ _SAY_LESS = Exercise(
             "You drop the attribute whose code is largest. Codes are names, their size means nothing; chance is in u."),
         Misconception("drops one and no more", slips.left_out(2, 2.0),
             "You drop one attribute and keep all others. `keep` says how far apart the two captions may be."),
-        Misconception("keeps the largest alone", lambda c, u, keep: torch.where((u < keep) & _largest(c, u), c, 0),
-            "You keep the attribute of largest u, if it is below `keep`, and nothing else. That is the one that goes."),
-        Misconception("one condition is enough", lambda c, u, keep: torch.where((u < keep) | ~_largest(c, u), c, 0),
-            "Yours stays if one of the two conditions holds. Both have to: u < keep, and not the largest."),
         Misconception("one draw for the whole batch", slips.argument(1, lambda u: u[:1].expand_as(u)),
             "You drop the same attributes in all captions of the batch. Each row of u belongs to one caption."),
         Misconception("one draw for the whole caption", lambda c, u, keep: torch.where(u[:, :1] < keep, c, 0),
@@ -576,13 +526,6 @@ _SAY_LESS = Exercise(
 )  # fmt: skip
 
 EXERCISES: dict[str, Exercise | Prediction] = {
-    "csd": _CSD,
-    "ppcl_loss": _PPCL,
-    "vib_loss": _VIB,
-    "halved": _HALVED,
-    "log_overlap": _LOG_OVERLAP,
-    "apart_sign": _APART_SIGN,
-    "apart_size": _APART_SIZE,
-    "apart_2d": _APART_2D,
-    "say_less": _SAY_LESS,
-}
+    "csd": _CSD, "ppcl_loss": _PPCL, "vib_loss": _VIB, "halved": _HALVED, "log_overlap": _LOG_OVERLAP,
+    "apart_sign": _APART_SIGN, "apart_size": _APART_SIZE, "apart_2d": _APART_2D, "say_less": _SAY_LESS,
+}  # fmt: skip

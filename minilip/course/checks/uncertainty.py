@@ -16,13 +16,13 @@ LESSON = "12b_uncertainty"
 # ---- 12b.1 knowing when to be silent ---------------------------------------------------------------------------------
 
 
-def _with_area(risk):
-    return risk, risk.mean()
-
-
 def risk_coverage(confidence: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Share of errors among the k surest answers, ties in random order, and its mean. (N,), (N,) -> (N,), scalar"""
     return _with_area(evaluation.risk_coverage(confidence, right)[1])
+
+
+def _with_area(risk):
+    return risk, risk.mean()
 
 
 def _counted(risk):
@@ -77,8 +77,7 @@ _RISK_COVERAGE = Exercise(
     ),
     hints=("Answer the surest question first. After k answers, what share of them was wrong?",
            "The running sum of the errors over k, surest first. In random order a tie carries its group's error rate.",
-           "_, group, many = (-confidence).unique(return_inverse=True, return_counts=True) numbers the groups, surest "
-           "first. The errors of each group over `many`, repeated `many` times, is what to sum up."),
+           "(-confidence).unique(return_inverse=True, return_counts=True): groups, surest first, and their sizes."),
     misconceptions=(
         Misconception("ties as stored", lambda c, r: _by_order((-c).argsort(stable=True), r),
             "Equal confidences come as they are stored. Then one score for all has any area, as the file is sorted."),
@@ -119,8 +118,7 @@ _RISK_COVERAGE = Exercise(
             "You indexed with ranks. argsort once says who comes first; argsort twice says each one's place."),
         Misconception("errors sorted", slips.given(lambda c, r: (1.0 * r, r)),
             "You sorted the errors themselves: the oracle, which no score can beat, because it knows what is wrong."),
-        Misconception("confidence instead of errors",
-            lambda c, r: _with_area(c.sort(descending=True).values.cumsum(0) / _counted(c)),
+        Misconception("confidence summed", lambda c, r: _with_area(c.msort().flip(0).cumsum(0) / _counted(c)),
             "You averaged the confidence. It gives the order only; what is summed are the errors."),
     ),
 )  # fmt: skip
@@ -131,7 +129,7 @@ _RISK_COVERAGE = Exercise(
 _TWO_TABLES = Prediction(
     answer=(False, False, False, True),
     hints=("Write an entry of each table: whose width is taken off, the query's or that of what it finds?",
-           "In P it is the caption's, in C the picture's. And what does a number added to all of a row do to its order?",
+           "In P it is the caption's, in C the picture's. What does a number added to all of a row do to its order?",
            "It moves no entry past another: so much for 2 and 3. In C a picture is a column, and only that one falls."),
     misconceptions=(
         Misconception("one table, turned", (True, False, False, True),
@@ -144,8 +142,6 @@ _TWO_TABLES = Prediction(
             "A caption that looks for a picture compares pictures, and takes off the width of each."),
         Misconception("widths change nothing", (True, False, False, False),
             "What is found pays for its width: compare two captions of equal cosine to one picture."),
-        Misconception("widths change everything", (False, True, True, True),
-            "Only differences within a row decide. Which of these changes add one number to the whole row?"),
     ),
 )  # fmt: skip
 
@@ -179,8 +175,7 @@ def _counts(shares, alpha):
 _PROMPT_STEP = Exercise(
     library=prompt_step, reference=_step_loop, inputs=_densities,
     extreme=lambda g: [(_densities(g)[0][0] + torch.tensor([[150.0], [-300.0], [0.0]]), torch.tensor([0.3, 0.7]), 2.0)],
-    stability="exp(150) is infinite in float32, and exp(-300) is 0. The shares of a row are a softmax: add log pi to "
-    "log p, and let softmax take the exponential.",
+    stability="exp(150) is infinite in float32. The shares of a row are a softmax: let that take the exponential.",
     right=(lambda x, pi, a: F.normalize((pi.log() + x).log_softmax(1).exp().sum(0) + a - 1, p=1, dim=0),),
     naive=(lambda x, pi, a: _counts(F.normalize(pi * x.exp(), p=1, dim=1), a),
            lambda x, pi, a: _counts(pi * (x - x.max()).exp() / (pi * (x - x.max()).exp()).sum(1, True), a)),
@@ -202,20 +197,15 @@ _PROMPT_STEP = Exercise(
             "Your prior counts alpha images for every prompt. The exponent in the prior is alpha - 1."),
         Misconception("prior as large as the data", slips.given(lambda x, pi, a: (x, pi, 1 + len(x) * (a - 1))),
             "You added alpha - 1 to the mean of the shares, where it counts N times. Add it to their sum."),
-        Misconception("only the images counted",
-            slips.times(lambda x, pi, a: 1 + len(pi) * (a - 1) / len(x)),
+        Misconception("only images counted", slips.times(lambda x, pi, a: 1 + len(pi) * (a - 1) / len(x)),
             "You divided by N. The prior added alpha - 1 for each of K prompts: your weights do not sum to one.",
             says=lambda pi, *_: abs(pi.sum() - 1) > 1e-3),
         Misconception("not divided", slips.times(lambda x, pi, a: len(x) + len(pi) * (a - 1)),
             "These are counts. To be weights they have to sum to one.", says=lambda pi, *_: pi.sum() > 1.5),
-        Misconception("each image to one prompt",
-            lambda x, pi, a: _counts(F.one_hot((pi.log() + x).argmax(dim=1), len(pi)).double(), a),
+        Misconception("images not shared", lambda x, pi, a: _counts(F.one_hot((pi.log() + x).argmax(1), len(pi)), a),
             "You gave each image to its best prompt, whole (k-means). EM shares it out."),
-        Misconception("all images from one prompt",
-            lambda x, pi, a: _counts((pi.log() + x.sum(dim=0)).softmax(dim=0)[None], a),
+        Misconception("all images from one prompt", lambda x, pi, a: _counts((pi.log() + x.sum(0)).softmax(0)[None], a),
             "You multiplied the densities of all images first, as if all came from one and the same prompt."),
-        Misconception("shares returned", lambda x, pi, a: (pi.log() + x).softmax(dim=1),
-            "You return the shares (N, K). The new weights are their sum over the images, and the prior."),
     ),
 )  # fmt: skip
 
@@ -248,7 +238,7 @@ def _ranks(x):
     return ((x[:, None] > x).sum(dim=1) + ((x[:, None] == x).sum(dim=1) + 1) / 2).double()
 
 
-def _left(y, z, centre=True):
+def _left(y, z, centre=1):
     """What the best line in z leaves of y."""
     y, z = (v.double() - centre * v.double().mean() for v in (y, z))
     return y - (y @ z) / (z @ z) * z
@@ -294,8 +284,7 @@ _PARTIAL = Exercise(
             "This is Spearman's correlation as it is. What both owe to the control is still in it."),
         Misconception("correlation of the values", lambda x, y, z: _pearson(x, y),
             "This is Pearson's correlation of the values: neither ranks nor a control."),
-        Misconception("residuals ranked instead of ranks regressed",
-            lambda x, y, z: _pearson(_ranks(_left(x, z)), _ranks(_left(y, z))),
+        Misconception("residuals ranked", lambda x, y, z: _pearson(_ranks(_left(x, z)), _ranks(_left(y, z))),
             "You regressed the values and ranked what was left. Ranks first, then the line: tails are heavy."),
         Misconception("control not ranked", lambda x, y, z: _partial(_ranks(x), _ranks(y), z),
             "The control's values are in your line, not its ranks. Then the unit of length counts."),
@@ -305,8 +294,7 @@ _PARTIAL = Exercise(
             "You removed the control from y and left it in x (a semipartial correlation)."),
         Misconception("control subtracted", _ranked(lambda x, y, z: _pearson(x - z, y - z)),
             "You subtracted the control's ranks, which puts it into both. Remove only the share that a line finds."),
-        Misconception("line through the origin",
-            _ranked(lambda x, y, z: _pearson(_left(x, z, False), _left(y, z, False))),
+        Misconception("line through the origin", _ranked(lambda x, y, z: _pearson(_left(x, z, 0), _left(y, z, 0))),
             "Your line has no intercept. Ranks are all positive: through the origin it explains too much."),
         Misconception("another control", slips.swapped(1, 2),
             "You correlated x with the control and held y fixed. The third argument is the one to remove."),
@@ -325,8 +313,6 @@ _PARTIAL = Exercise(
 )  # fmt: skip
 
 EXERCISES: dict[str, Exercise | Prediction] = {
-    "risk_coverage": _RISK_COVERAGE,
-    "two_tables": _TWO_TABLES,
-    "prompt_step": _PROMPT_STEP,
+    "risk_coverage": _RISK_COVERAGE, "two_tables": _TWO_TABLES, "prompt_step": _PROMPT_STEP,
     "partial_rank_correlation": _PARTIAL,
-}
+}  # fmt: skip
