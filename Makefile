@@ -2,17 +2,27 @@
 PYTHON ?= python3
 WORKERS ?= 2
 LESSON ?=
+# The lowest versions have wheels up to Python 3.12; the first of these that runs is taken.
+LOWEST_PYTHON ?= $(shell for p in python3.10 python3.11 python3.12 python3; do \
+	$$p -c "import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))" 2>/dev/null && echo $$p && break; done)
 
-.PHONY: lab data test course notebooks bench lint
+.PHONY: lab help data test test-lowest course notebooks bench lint constraints
 
 lab: .venv/lab-ready data  ## set up, fetch the emoji, open the course
 	.venv/bin/jupyter lab notebooks/00_start.ipynb
+
+help:  ## what there is to make
+	@awk -F ":.*## " '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 data: .venv/lab-ready  ## fetch the real data, once, into the user's cache
 	.venv/bin/python -m minilip.data.emoji
 
 test: .venv/test-ready data  ## library, exercises, builder, and every notebook at the small budget
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadscope
+
+test-lowest: .venv-lowest/test-ready  ## library and lesson 07 with the lowest versions of pyproject.toml
+	.venv-lowest/bin/python -m minilip.data.emoji
+	.venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadscope tests notebooks/07_clip.ipynb solutions/07_clip.ipynb
 
 course: .venv/lab-ready data  ## execute everything at full budget, rewrite RESULTS.md
 	.venv/bin/python -m tools.build $(LESSON)
@@ -23,8 +33,11 @@ notebooks: .venv/lab-ready data  ## rebuild: execute only what has other code th
 bench: .venv/test-ready  ## minilip and its peers side by side
 	.venv/bin/python -m benchmarks
 
-lint: .venv/test-ready
-	.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
+lint: .venv/test-ready  ## style, types and the direction of imports
+	.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy && .venv/bin/lint-imports
+
+constraints: .venv/test-ready  ## write the versions that make test has passed with into constraints.txt
+	.venv/bin/python -m tools.constraints
 
 # A stamp says that everything before it succeeded: a set-up that was killed starts again, a finished one does not.
 .venv/lab-ready: pyproject.toml
@@ -34,4 +47,11 @@ lint: .venv/test-ready
 
 .venv/test-ready: .venv/lab-ready
 	.venv/bin/python -m pip install --editable ".[course,test]"
+	touch $@
+
+.venv-lowest/test-ready: pyproject.toml
+	$(if $(LOWEST_PYTHON),,$(error the lowest versions need Python 3.10, 3.11 or 3.12 on the PATH))
+	$(LOWEST_PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install uv
+	.venv-lowest/bin/uv pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable ".[course,test]"
 	touch $@

@@ -13,6 +13,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class NotFinite(ValueError):
+    """NaN or infinity where a finite number is needed; in training `fit` says at which step."""
+
+
 def fail(name: str, expected: str, came: object) -> NoReturn:
     raise ValueError(f"{name}: expected {expected}, got {came}")
 
@@ -21,7 +25,8 @@ def finite(name: str, x: Tensor) -> None:
     # A sum is finite only if every entry is, and costs one pass; float32 keeps half precision from overflowing.
     total = x.detach().sum(dtype=torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else None)
     if not math.isfinite(total.item()):
-        fail(name, "finite numbers", f"{int((~torch.isfinite(x)).sum())} non-finite of {x.numel()}")
+        came = f"{int((~torch.isfinite(x)).sum())} non-finite of {x.numel()}"
+        raise NotFinite(f"{name}: expected finite numbers, got {came}")
 
 
 def embeddings(name: str, x: Tensor, least: int = 1) -> None:
@@ -53,7 +58,7 @@ def number(name: str, value: "float | Tensor") -> float:
         fail(name, "one number", f"shape {tuple(value.shape)}")
     plain = float(value.detach() if isinstance(value, Tensor) else value)
     if not math.isfinite(plain):
-        fail(name, "a finite number", plain)
+        raise NotFinite(f"{name}: expected a finite number, got {plain}")
     return plain
 
 

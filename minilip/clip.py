@@ -6,7 +6,7 @@ Letters: B batch, D embedding dimension, s logit scale (1 / temperature), b logi
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -138,10 +138,10 @@ class CLIP(nn.Module):
         """(B, L) -> unit vectors (B, D)"""
         return unit(self.text_map(self.text_tower(tokens)))  # (B, D)
 
-    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         """(images, tokens) -> the symmetric InfoNCE of the batch, and the logit scale."""
         image, text, scale = self._sides(batch)
-        return clip_loss(image, text, scale), {"logit scale": scale.item()}
+        return clip_loss(image, text, scale), {"logit scale": scale.detach()}
 
     def _sides(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """What a loss compares: V and T of all processes, (B, D) each, and s."""
@@ -180,11 +180,11 @@ class SigLIP(CLIP):
         _check.count("batch", batch, least=2)
         self.logit_bias = nn.Parameter(torch.tensor(-math.log(batch - 1)))  # b
 
-    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         """(images, tokens) -> the sigmoid loss of all pairs of the batch, the logit scale and the bias."""
         image, text, scale = self._sides(batch)
         loss = siglip_loss(image, text, scale, self.logit_bias)
-        return loss, {"logit scale": scale.item(), "logit bias": self.logit_bias.item()}
+        return loss, {"logit scale": scale.detach(), "logit bias": self.logit_bias.detach()}
 
 
 def _projection(before: int, after: int, hidden: int | None) -> nn.Module:

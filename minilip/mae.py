@@ -265,7 +265,7 @@ class MAE(nn.Module):
         painted = torch.where(mask[:, :, None] == 1, y.to(x.dtype), x)  # (B, P, N)
         return unpatchify(painted, self.patch), mask  # (B, 3, H, W), (B, P)
 
-    def loss(self, images: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Pictures (B, 3, H, W) -> the loss of a new random mask for each.
 
         The mask is the model's own randomness, as dropout's is: it comes from torch's global generator of the device,

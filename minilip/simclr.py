@@ -90,7 +90,7 @@ class SimCLR(nn.Module):
         """z, what the loss compares: (B, 3, H, W) -> unit vectors (B, D)"""
         return unit(self.head(self.tower(images)))  # (B, D)
 
-    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """(x1, x2), two views of the same B pictures -> NT-Xent, and how often the partner is the nearest of all."""
         x1, x2 = batch
         _check.views(x1, x2)
@@ -101,8 +101,8 @@ class SimCLR(nn.Module):
 
 
 @torch.no_grad()
-def _accuracy(z1: Tensor, z2: Tensor) -> float:
+def _accuracy(z1: Tensor, z2: Tensor) -> Tensor:
     """The part of the 2B views whose nearest other view is the partner; chance is 1 / (2B - 1)."""
     z = torch.cat([z1, z2])  # (2B, D)
     nearest = (z @ z.T).fill_diagonal_(-math.inf).argmax(dim=1)  # (2B,)
-    return (nearest == torch.arange(len(z), device=z.device).roll(len(z1))).float().mean().item()
+    return (nearest == torch.arange(len(z), device=z.device).roll(len(z1))).float().mean()

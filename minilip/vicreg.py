@@ -134,7 +134,7 @@ class VICReg(nn.Module):
         """z, what the loss compares: (B, 3, H, W) -> (B, D), of any length"""
         return self.expander(self.tower(images))  # (B, D)
 
-    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """(x1, x2), two views of the same B pictures -> the weighted sum, and the three terms without weights."""
         x1, x2 = batch
         _check.views(x1, x2)
@@ -142,5 +142,5 @@ class VICReg(nn.Module):
         x, y = gather(self.expand(x1)), gather(self.expand(x2))  # (B, D) each
         s, v, c = vicreg_terms(x, y)
         invariance, variance, covariance = self.weights
-        terms = {"invariance": s.item(), "variance": v.item(), "covariance": c.item()}
+        terms = {"invariance": s.detach(), "variance": v.detach(), "covariance": c.detach()}
         return invariance * s + variance * v + covariance * c, terms

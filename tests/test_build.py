@@ -372,7 +372,7 @@ def test_refuses_lessons(course, message):
 def test_refuses_a_cell_that_fails_and_leaves_the_committed_notebook(built):
     before = files(built)["notebooks/03_toy.ipynb"]
     add(built, "03_toy", lesson=LESSON.replace(' tags=["raises-exception"]', ""))
-    with pytest.raises(BuildError, match=r"notebooks/03_toy.ipynb(.|\n)*1 / 0(.|\n)*ZeroDivisionError"):
+    with pytest.raises(BuildError, match=r"notebooks/03_toy.ipynb(.|\n)*ZeroDivisionError"):
         build.build(built, ["03"])
     assert files(built)["notebooks/03_toy.ipynb"] == before
 

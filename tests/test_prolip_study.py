@@ -406,7 +406,7 @@ def test_inclusion_is_passed_by_both_answers_together_alone(captions):
     assert turned["calibrated"]["one wrong"] == pytest.approx(0.5)  # nothing passes the first question
     lot = score(variance=by_lot(captions))
     assert 0.35 < lot["calibrated"]["reversed"] < 0.65 and 0.35 < lot["difference"]["reversed"] < 0.65
-    with pytest.raises(ValueError, match="NaN"):  # no order at all
+    with pytest.raises(ValueError):  # no order at all
         score(variance=torch.full((2160,), 0.05))
     blind = score(variance=n, mu=F.normalize(torch.randn(2160, 24, generator=torch.Generator().manual_seed(0)), dim=1))
     assert blind["calibrated"]["reversed"] > 0.9 and abs(blind["calibrated"]["one wrong"] - 0.5) < 0.1

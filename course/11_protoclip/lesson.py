@@ -738,7 +738,7 @@ gradient = torch.autograd.grad(mine, tiny.image_map.weight)[0]
 theirs, terms = tiny.loss((*batch, at))
 same("one step of ProtoCLIP", mine, theirs)
 same("and its gradient     ", gradient, torch.autograd.grad(theirs, tiny.image_map.weight)[0])
-print({name: round(value, 3) for name, value in terms.items()})
+print({name: round(float(value), 3) for name, value in terms.items()})
 
 # %%
 show(back_translate)

@@ -13,13 +13,11 @@ Source: pictures from the four artists, labels and groups from emojibase (Unicod
 
 import io
 import operator
-import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 import numpy as np
 import resvg_py
@@ -30,8 +28,8 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from minilip import _check
-from minilip._files import replacing
 from minilip.data import home
+from minilip.data.cache import cached
 from minilip.data.concepts import ARTWORK, SPLITS, WORDS, read_concepts, read_credit, read_vectors, split_of
 from minilip.data.fetch import MissingData, fetch
 
@@ -206,30 +204,6 @@ class EmojiPairs(Dataset[tuple[Tensor, str]]):
             return np.stack([render(svg, self.size, scale=1.0).numpy() for svg in vectors])  # (C, 3, S, S)
 
         return cached(cache, shape, draw)
-
-
-def cached(
-    cache: Path,
-    shape: tuple[int, ...],
-    make: Callable[[], np.ndarray],
-    name: str = "images",
-    kind: type[np.generic] = np.uint8,
-) -> np.ndarray:
-    """An array of this shape and kind, from a file; made now and kept where there is none or it is damaged."""
-    if cache.exists():
-        try:
-            with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                found = stored[name]
-            if found.shape != shape or not np.issubdtype(found.dtype, kind):
-                raise ValueError(f"expected {shape} {kind.__name__}, got {found.shape} {found.dtype}")
-            return found
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            print(f"{cache} is damaged ({error}): making it again")
-    found = make()
-    array: dict[str, Any] = {name: found}  # a plain keyword to NumPy, whose own keywords have other types
-    with replacing(cache) as part, part.open("wb") as out:
-        np.savez_compressed(out, **array)
-    return found
 
 
 def _check_size(size: int) -> None:

@@ -19,7 +19,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from minilip import _check
-from minilip.data.emoji import ARTISTS, FIT, FRAME, EmojiPairs, cached, render_poses
+from minilip.data.cache import cached
+from minilip.data.emoji import ARTISTS, FIT, FRAME, EmojiPairs, render_poses
 
 GROUPS = ("animals-nature", "food-drink", "travel-places", "activities", "objects")
 TURNED_INTO_EACH_OTHER = ("time",)  # three o'clock, turned, is six o'clock

@@ -30,7 +30,8 @@ from tqdm.auto import tqdm
 from minilip import _check
 from minilip._files import replacing
 from minilip.data import home
-from minilip.data.emoji import ARTISTS, EmojiPairs, cached
+from minilip.data.cache import cached
+from minilip.data.emoji import ARTISTS, EmojiPairs
 from minilip.data.fetch import File, MissingData, Package, incomplete, verify
 
 COMMAND = "python -m minilip.data.pretrained"

@@ -23,5 +23,9 @@ def encode(function: Callable[[Tensor], Tensor], inputs: Tensor, batch: int = 51
 
 
 def parameters(module: nn.Module) -> int:
-    """How many numbers a module learns."""
+    """How many numbers a module learns.
+
+    >>> parameters(nn.Linear(3, 2))  # 6 weights and 2 biases
+    8
+    """
     return sum(p.numel() for p in module.parameters() if p.requires_grad)

@@ -19,6 +19,10 @@ def ranks(similarity: Tensor, match: Tensor) -> Tensor:
 
     Counting ties against means that a model which scores everything alike ranks last and not first.
 
+    >>> similarity = torch.tensor([[0.9, 0.2, 0.1], [0.8, 0.5, 0.6], [0.3, 0.3, 0.3]])
+    >>> ranks(similarity, torch.tensor([0, 1, 2])).tolist()
+    [1, 3, 3]
+
     Args:
         similarity: (Q, G), larger is nearer.
         match: (Q,) index of the one right item, or (Q, G) bool where several are right.
@@ -50,6 +54,10 @@ def ranks(similarity: Tensor, match: Tensor) -> Tensor:
 def retrieval(similarity: Tensor, match: Tensor, at: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
     """Recall at k (share of queries with a right item among the first k) and median rank.
 
+    >>> similarity = torch.tensor([[0.9, 0.2, 0.1], [0.8, 0.5, 0.6]])
+    >>> retrieval(similarity, torch.tensor([0, 2]), at=(1, 2))
+    {'R@1': 0.5, 'R@2': 1.0, 'median rank': 1.5}
+
     Returns:
         {"R@1": ..., "R@5": ..., "R@10": ..., "median rank": ...}
     """
@@ -59,5 +67,9 @@ def retrieval(similarity: Tensor, match: Tensor, at: Sequence[int] = (1, 5, 10))
 
 
 def accuracy(similarity: Tensor, labels: Tensor) -> float:
-    """Share of queries whose most similar class is the right one; a tie counts as wrong. (N, C), (N,) -> [0, 1]"""
+    """Share of queries whose most similar class is the right one; a tie counts as wrong. (N, C), (N,) -> [0, 1]
+
+    >>> accuracy(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5], [0.2, 0.3]]), torch.tensor([0, 1, 0, 1]))
+    0.5
+    """
     return retrieval(similarity, labels, at=(1,))["R@1"]

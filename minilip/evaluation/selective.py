@@ -19,6 +19,10 @@ def risk_coverage(confidence: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     Answers of equal confidence could come in any order: r is the mean over those orders, in which each of them counts
     with the error rate of all of them. A confidence that is the same everywhere has the error rate as its risk.
 
+    >>> coverage, risk = risk_coverage(torch.tensor([0.9, 0.2, 0.7, 0.4]), torch.tensor([True, False, True, True]))
+    >>> coverage.tolist(), risk.tolist()
+    ([0.25, 0.5, 0.75, 1.0], [0.0, 0.0, 0.0, 0.25])
+
     Args:
         confidence: (N,), larger is surer.
         right: (N,) bool.
@@ -49,6 +53,11 @@ def aurc(confidence: Tensor, right: Tensor) -> float:
 
     With error rate e, a confidence that knows nothing gives e, and one that puts every error last about
     e + (1 - e) log(1 - e): no ranking makes it 0 where there are errors.
+
+    >>> right = torch.tensor([True, True, True, False])
+    >>> orders = torch.tensor([[4, 3, 2, 1], [1, 2, 3, 4], [1, 1, 1, 1]])  # the error last, first, and no order
+    >>> [round(aurc(order, right), 4) for order in orders]
+    [0.0625, 0.5208, 0.25]
 
     Args, Raises: as `risk_coverage`.
 

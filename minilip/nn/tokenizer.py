@@ -20,7 +20,11 @@ _WORD = re.compile(r"\[MASK\]|\[UNK\]|[^\W_]+(?:['’][^\W_]+)*", re.UNICODE)
 
 
 def words(sentence: str) -> list[str]:
-    """Lower-case words without punctuation; [MASK] and [UNK] stay whole. `words("A man's hat.")` -> a, man's, hat"""
+    """Lower-case words without punctuation; [MASK] and [UNK] stay whole.
+
+    >>> words("A man's hat, and [MASK].")
+    ['a', "man's", 'hat', 'and', '[MASK]']
+    """
     if not isinstance(sentence, str):
         _check.fail("sentence", "a string", type(sentence).__name__)
     return [w if w in SPECIAL else w.lower().replace("’", "'") for w in _WORD.findall(sentence)]
@@ -28,6 +32,14 @@ def words(sentence: str) -> list[str]:
 
 class Tokenizer:
     """One word, one number. Numbers 0, 1, 2 are [PAD], [UNK] and [MASK].
+
+    >>> tokenizer = Tokenizer(["a red circle", "a blue square"])
+    >>> tokenizer.vocabulary
+    ['[PAD]', '[UNK]', '[MASK]', 'a', 'blue', 'circle', 'red', 'square']
+    >>> tokenizer(["a red square", "a green"]).tolist()
+    [[3, 6, 7], [3, 1, 0]]
+    >>> tokenizer.decode(tokenizer("A blue circle!"))
+    ['a blue circle']
 
     Args:
         sentences: what the vocabulary is read from.
@@ -77,9 +89,10 @@ class Tokenizer:
 
 
 def fill(templates: str | Sequence[str], names: Sequence[str]) -> list[list[str]]:
-    """Put each name into each template: `fill("a photo of a {}", ["cat"])` -> [["a photo of a cat"]].
+    """Put each name into each template; "a {}" becomes "an {}" before a vowel. -> a list of sentences for each name
 
-    "a {}" becomes "an {}" before a vowel. -> one list of len(templates) sentences for each name
+    >>> fill(["a photo of a {}", "the {}"], ["cat", "apple"])
+    [['a photo of a cat', 'the cat'], ['a photo of an apple', 'the apple']]
     """
     templates = [templates] if isinstance(templates, str) else list(templates)
     if not templates or not names:

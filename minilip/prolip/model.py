@@ -188,7 +188,7 @@ class ProLIP(nn.Module):
         """(B, L) -> unit means (B, D)"""
         return self.text_gaussian(tokens)[0]
 
-    def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """(images, tokens), or with masked copies of the first M of each, (images, tokens, images, tokens)."""
         if len(batch) not in (2, 4) or len(batch[0]) != len(batch[1]) or max(map(len, batch)) > len(batch[0]):
             _check.fail("batch", "B images, B tokens and none or up to B masked of each", [len(x) for x in batch])
@@ -208,7 +208,7 @@ class ProLIP(nn.Module):
             inclusions["text in masked"] = _whole_in_masked(*t, n)
         vib = vib_loss(*image) + vib_loss(*text)
         loss = ppcl + self.alpha * torch.stack(list(inclusions.values())).sum() + self.beta * vib
-        return loss, {k: x.item() for k, x in {"ppcl": ppcl, **inclusions, "vib": vib, "logit scale": s}.items()}
+        return loss, {k: x.detach() for k, x in {"ppcl": ppcl, **inclusions, "vib": vib, "logit scale": s}.items()}
 
 
 def _heads(before: int, dim: int) -> tuple[nn.Linear, nn.Linear]:

@@ -256,7 +256,7 @@ def partial_spearman(x: Tensor, y: Tensor, given: Tensor) -> float:
     e = []
     for name, v in (("x", x), ("y", y)):
         rank = _ranks(v)
-        e.append(rank - g @ np.linalg.lstsq(g, rank)[0])  # (N,)
+        e.append(rank - g @ np.linalg.lstsq(g, rank, rcond=None)[0])  # (N,)
         if np.linalg.norm(e[-1]) <= 1e-10 * np.linalg.norm(rank):
             _check.fail(name, "ranks that are no line in those of given", "ranks that are")
     return float(e[0] @ e[1] / np.linalg.norm(e[0]) / np.linalg.norm(e[1]))

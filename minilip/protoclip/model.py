@@ -7,7 +7,7 @@ y index of a group, q targets, s logit scale, tau_y temperature of the targets.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -215,7 +215,7 @@ class ProtoCLIP(CLIP):
             groups["external"] = translated(labels[2], labels[2])
         self.groups = groups
 
-    def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         """(images, tokens), or with their positions in the episode, (images, tokens, (B,)); a term left out is NaN."""
         images, tokens, *positions = batch
         if positions and not self.groups:
@@ -226,7 +226,7 @@ class ProtoCLIP(CLIP):
         s = self.prototype_scale.exp()
         v, t, *h = self._embed(images, tokens)
         loss = clip_loss(gather(v), gather(t), self.logit_scale.exp())
-        terms = {"clip": loss.item(), "prototype": math.nan, "external": math.nan}
+        terms: dict[str, float | Tensor] = {"clip": loss.detach(), "prototype": math.nan, "external": math.nan}
         if positions:
 
             def choose(prototypes: Tensor, *targets: Tensor) -> Tensor:
@@ -236,11 +236,12 @@ class ProtoCLIP(CLIP):
             y = self.groups["labels"][:, positions[0]]  # (2 or 3, B)
             image, text = (self._targets(self.groups["centroids"][i], y[i]) for i in (0, 1))
             prototype = choose(self.groups["prototypes"], text, image)  # each side learns from the other
-            loss, terms["prototype"] = loss + self.weight * prototype, prototype.item()
+            loss, terms["prototype"] = loss + self.weight * prototype, prototype.detach()
             if "external" in self.groups:
                 external = choose(self.groups["external"], y[2], y[2])
-                loss, terms["external"] = loss + self.external * external, external.item()
-        return loss, terms | {"logit scale": self.logit_scale.exp().item(), "prototype scale": s.item()}
+                loss, terms["external"] = loss + self.external * external, external.detach()
+        terms |= {"logit scale": self.logit_scale.exp().detach(), "prototype scale": s.detach()}
+        return loss, terms
 
     def _targets(self, centroids: Tensor, labels: Tensor) -> Tensor:
         return labels if self.temperature is None else soft_targets(centroids, labels, self.temperature)

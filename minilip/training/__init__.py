@@ -1,5 +1,6 @@
 """The one training loop."""
 
-from minilip.training.loop import History, cosine_warmup, fit, optimizer
+from minilip.training.history import History
+from minilip.training.loop import cosine_warmup, fit, optimizer
 
 __all__ = ["History", "cosine_warmup", "fit", "optimizer"]

@@ -107,7 +107,7 @@ def _compile(tree: ast.Module, like: Callable) -> Callable:
     return space[like.__name__]
 
 
-def _changes(node: ast.AST, arguments: list[str]) -> Iterator[Callable[[ast.AST], str]]:
+def _changes(node: ast.AST, arguments: list[str]) -> Iterator[Callable[[Any], str]]:
     """The changes that a node can take, each in place; what it did, in words."""
     if isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in OPERATORS:
         yield _operator
@@ -129,50 +129,50 @@ def _changes(node: ast.AST, arguments: list[str]) -> Iterator[Callable[[ast.AST]
                 yield _renamed(other)
 
 
-def _operator(node) -> str:
+def _operator(node: Any) -> str:
     before = ast.unparse(node)
     node.op = OPERATORS[type(node.op)]()
     return f"{before} -> {ast.unparse(node)}"
 
 
-def _unsigned(node) -> str:
+def _unsigned(node: Any) -> str:
     before = ast.unparse(node)
     node.op = ast.UAdd()
     return f"{before} -> {ast.unparse(node)}"
 
 
-def _constant(node) -> str:
+def _constant(node: Any) -> str:
     before = node.value
     node.value = (not before) if isinstance(before, bool) else 1 - before if before in (0, 1) else before + 1
     return f"line {node.lineno}: {before} -> {node.value}"
 
 
-def _comparison(node) -> str:
+def _comparison(node: Any) -> str:
     before = ast.unparse(node)
     node.ops = [COMPARISONS[type(node.ops[0])]()]
     return f"{before} -> {ast.unparse(node)}"
 
 
-def _method(node) -> str:
+def _method(node: Any) -> str:
     before = ast.unparse(node)
     node.attr = METHODS[node.attr]
     return f"{before} -> {ast.unparse(node)}"
 
 
-def _untransposed(node) -> str:
+def _untransposed(node: Any) -> str:
     before = ast.unparse(node)
     node.attr = "mT.T"  # transposed twice
     return f"{before} without .T"
 
 
-def _exchanged(node) -> str:
+def _exchanged(node: Any) -> str:
     before = ast.unparse(node)
     node.args[:2] = node.args[1::-1]
     return f"{before} -> {ast.unparse(node)}"
 
 
-def _renamed(other: str) -> Callable[[ast.AST], str]:
-    def change(node) -> str:
+def _renamed(other: str) -> Callable[[Any], str]:
+    def change(node: Any) -> str:
         before, node.id = node.id, other
         return f"line {node.lineno}, column {node.col_offset}: {before} -> {other}"
 
