@@ -2,9 +2,10 @@
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from numbers import Integral
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, SupportsIndex, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +23,35 @@ def fail(name: str, expected: str, came: object) -> NoReturn:
 
 
 def finite(name: str, x: Tensor) -> None:
-    # A sum is finite only if every entry is, and costs one pass; float32 keeps half precision from overflowing.
-    total = x.detach().sum(dtype=torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else None)
-    if not math.isfinite(total.item()):
+    if not _all_finite(name, x):
         came = f"{int((~torch.isfinite(x)).sum())} non-finite of {x.numel()}"
         raise NotFinite(f"{name}: expected finite numbers, got {came}")
+
+
+def _all_finite(name: str, x: Tensor) -> bool:
+    # A sum is finite only if every entry is, and costs one pass; float32 keeps half precision from overflowing.
+    total = x.detach().sum(dtype=torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else None)
+    try:
+        plain = total.item()
+    except RuntimeError as error:  # of torch.vmap and of the meta device
+        raise ValueError(f"{name}: expected a tensor whose numbers can be read, got one that says: {error}") from error
+    # The sum alone may overflow; then it takes a second pass to know.
+    return math.isfinite(plain) or bool(torch.isfinite(x).all())
+
+
+def tensor(name: str, x: object, dims: int | None = None, floating: bool = False) -> None:
+    """A tensor of real numbers, of so many dimensions; floating-point if that is asked for."""
+    if not isinstance(x, Tensor) or x.is_complex() or (floating and not x.is_floating_point()):
+        fail(name, "a floating-point tensor" if floating else "a tensor of real numbers", described(x))
+    if dims is not None and x.dim() != dims:
+        fail(name, f"a tensor of {dims} dimension{'s' if dims > 1 else ''}", f"shape {tuple(x.shape)}")
+
+
+def pictures(name: str, x: object) -> None:
+    """A floating-point (B, 3, H, W) tensor of finite numbers with B >= 1."""
+    if not isinstance(x, Tensor) or x.dim() != 4 or x.shape[1] != 3 or not x.is_floating_point() or x.numel() == 0:
+        fail(name, "a floating-point tensor of shape (B, 3, H, W), B >= 1", described(x))
+    finite(name, x)
 
 
 def embeddings(name: str, x: Tensor, least: int = 1) -> None:
@@ -56,6 +81,8 @@ def paired(name_x: str, x: Tensor, name_y: str, y: Tensor, least: int = 2) -> No
 def number(name: str, value: "float | Tensor") -> float:
     if isinstance(value, Tensor) and value.numel() != 1:
         fail(name, "one number", f"shape {tuple(value.shape)}")
+    if isinstance(value, str) or not hasattr(value, "__float__"):
+        fail(name, "one number", repr(value))
     plain = float(value.detach() if isinstance(value, Tensor) else value)
     if not math.isfinite(plain):
         raise NotFinite(f"{name}: expected a finite number, got {plain}")
@@ -67,9 +94,39 @@ def positive(name: str, value: "float | Tensor") -> None:
         fail(name, "a finite number above 0", plain)
 
 
-def count(name: str, value: int, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def count(name: str, value: SupportsIndex, least: int = 1) -> int:
+    """A Python or NumPy integer; not a bool, whose counting is a mistake more often than meant."""
+    if isinstance(value, (bool, Tensor)) or not hasattr(value, "__index__") or operator.index(value) < least:
         fail(name, f"a whole number of at least {least}", repr(value))
+    return operator.index(value)
+
+
+def labels(name: str, y: Tensor, n: int | None, k: int) -> None:
+    """(N,) int64 in 0 ... K - 1; N is any number from 1 on if it is None."""
+    if (
+        not isinstance(y, Tensor)
+        or y.dtype != torch.int64
+        or y.dim() != 1
+        or len(y) != (max(len(y), 1) if n is None else n)
+    ):
+        fail(name, f"int64 of shape ({'N' if n is None else n},)", described(y))
+    if len(y) == 0:
+        fail(name, "at least one", "none")
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= k:
+        fail(name, f"numbers from 0 to {k - 1}", f"{low} to {high}")
+
+
+def generator(name: str, value: object, device: torch.device | None = None) -> None:
+    if not isinstance(value, torch.Generator):
+        fail(name, "a torch.Generator", repr(value))
+    if device is not None and value.device.type != device.type:
+        fail(name, f"a torch.Generator on {device}", f"one on {value.device}")
+
+
+def described(x: object) -> str:
+    """What came, for an error: dtype and shape of a tensor, the type of anything else."""
+    return f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
 
 
 def choice(name: str, value: object, among: "tuple[str, ...] | list[str]") -> None:
@@ -93,7 +150,11 @@ def width(name: str, tower: nn.Module) -> int:
 
 
 def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
-    """Compute a loss in float32 or better: half-precision tensors are widened and autocast is off inside."""
+    """Compute a loss in float32 or better: half-precision tensors are widened and autocast is off inside.
+
+    Finite numbers can be too large or too small for what is made of them, such as a square: a result that is not
+    finite is refused too.
+    """
 
     widened: Callable[..., R] = loss  # widening keeps the signature, which a type checker cannot see
 
@@ -102,11 +163,19 @@ def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
         device = next((x.device.type for x in args if isinstance(x, Tensor)), "cpu")
         given = map(_widen, args), {name: _widen(x) for name, x in kwargs.items()}
         if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-            return widened(*given[0], **given[1])
+            return _held(loss, widened(*given[0], **given[1]))
         with torch.autocast(device, enabled=False):
-            return widened(*given[0], **given[1])
+            return _held(loss, widened(*given[0], **given[1]))
 
     return wide
+
+
+def _held(loss: Callable[..., Any], result: R) -> R:
+    name = loss.__name__
+    for x in result if isinstance(result, tuple) else (result,):
+        if isinstance(x, Tensor) and x.is_floating_point() and not _all_finite(name, x):
+            fail(name, f"numbers of which {x.dtype} can hold the result", "numbers too large or too small")
+    return result
 
 
 def _widen(x: object) -> object:

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minilip import _check
-from minilip.infonce import symmetric_info_nce_tiled
 from minilip.nn.gather import gather
 from minilip.nn.modes import evaluating
 from minilip.nn.tokenizer import Tokenizer, fill
 from minilip.nn.vectors import unit
+from minilip.tiled import symmetric_info_nce_tiled
 
 
 @_check.full_precision
@@ -92,8 +92,14 @@ def pairwise_sigmoid(logits: Tensor) -> Tensor:
     Returns:
         Nats per image.
 
+    Raises:
+        ValueError: not (B, B) finite numbers.
+
     Source: Zhai et al. 2023, eq. 1; lessons 07 and 12.
     """
+    _check.embeddings("logits", logits)
+    if logits.shape[0] != logits.shape[1]:
+        _check.fail("logits", "shape (B, B)", tuple(logits.shape))
     sign = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1  # (B, B) y
     return -F.logsigmoid(sign * logits).sum() / len(logits)
 
@@ -190,6 +196,7 @@ class SigLIP(CLIP):
 def _projection(before: int, after: int, hidden: int | None) -> nn.Module:
     if hidden is None:
         return nn.Linear(before, after, bias=False)
+    _check.count("hidden", hidden)
     return nn.Sequential(nn.Linear(before, hidden), nn.GELU(), nn.Linear(hidden, after, bias=False))
 
 

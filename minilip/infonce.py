@@ -2,22 +2,20 @@
 
 Oord, Li and Vinyals 2018 (arXiv 1807.03748), derived in lesson 01.
 
-Letters: B batch, D embedding dimension, M negatives, N candidates in all (the positive and its negatives),
-T rows of the B x B table of logits that are in memory at one time.
+Letters: B batch, D embedding dimension, M negatives, N candidates in all (the positive and its negatives).
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from minilip import _check
+from minilip.tiled import info_nce_tiled
 
-ROWS = 512  # of a strip at most: more leave the processor's cache between steps, fewer make the products slow
+__all__ = ["info_nce", "info_nce_negatives", "info_nce_tiled", "mi_lower_bound"]
 
 
 @_check.full_precision
@@ -104,146 +102,3 @@ def mi_lower_bound(loss: Any, candidates: int) -> Any:
     """
     _check.count("candidates", candidates, least=2)
     return math.log(candidates) - loss
-
-
-# --- the same value and gradient in less memory ---------------------------------------------------------------------
-#
-# The plain loss keeps several B x B tables for the backward pass. None is needed. With the scale inside the queries,
-# a = queries / tau, and b = keys, the logits are L = a b^T, and
-#
-#     one way     loss = 1/B  sum_i  (r_i - L_ii)                 r_i = log sum_j exp L_ij   (rows)
-#     both ways   loss = 1/2B sum_i  (r_i + c_i - 2 L_ii)         c_j = log sum_i exp L_ij   (columns)
-#
-# The derivative of a log-sum-exp is a softmax, so with P_ij = exp(L_ij - r_i), both ways adding exp(L_ij - c_j),
-#
-#     dloss/dL = (P - I) / B      or      (P - 2I) / 2B           (the chosen minus the true)
-#     dloss/da = dloss/dL b       dloss/db = (dloss/dL)^T a
-#
-# L is a product of two thin matrices: a strip of its rows can be made, used for its part of both gradients, and
-# forgotten. So the gradient is found in the forward pass; the backward pass only multiplies it by what comes in.
-# One way, each row of a strip is complete: one pass, three matrix products. Both ways, a column is complete after the
-# last strip: a first pass collects r and c, a second one makes the strips again (four products), unless all of
-# L fits into memory and is kept (three; `tile` >= B).
-#
-# Near the end of training P_ii is almost 1, and what is missing to 1 is all that is left to learn from. So the real
-# one and the others are kept apart. With z_i = log sum_{j != i} exp L_ij - L_ii, by how much the others lead,
-#
-#     r_i - L_ii = softplus(z_i)           P_ii - 1 = -sigmoid(z_i)
-#
-# which have all their digits however small they are. The diagonal is taken out before each sum and put in as -sigmoid.
-
-
-@_check.full_precision
-def info_nce_tiled(queries: Tensor, keys: Tensor, temperature: float | Tensor, tile: int) -> Tensor:
-    """`info_nce`, same value and gradient, with only `tile` rows of the B x B table in memory at one time.
-
-    Args:
-        queries, keys, temperature: as in `info_nce`.
-        tile: T >= 1 rows at one time; the extra memory is T B + O(B D) numbers instead of O(B^2).
-
-    Returns:
-        The mean over the B queries in nats. Differentiable once.
-
-    Raises:
-        ValueError: as `info_nce`, and tile < 1.
-
-    Source: the identities above; the idea at scale is Cheng et al. 2024 (arXiv 2410.17243); lesson 01.
-    """
-    _check.paired("queries", queries, "keys", keys)
-    _check.positive("temperature", temperature)
-    _check.count("tile", tile)
-    return _GradientInForward.apply(queries, keys, 1 / temperature, tile, _one_way)
-
-
-def symmetric_info_nce_tiled(a: Tensor, b: Tensor, scale: float | Tensor, tile: int) -> Tensor:
-    """Mean of both directions of `info_nce` at temperature 1 / scale: what `clip_loss(..., tile=tile)` calls."""
-    _check.count("tile", tile)
-    return _GradientInForward.apply(a, b, scale, tile, _both_ways)
-
-
-class _GradientInForward(torch.autograd.Function):
-    """A loss(scale * a, b, tile) that hands out its value together with its gradients."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, a: Tensor, b: Tensor, scale: float | Tensor, tile: int, loss_and_gradients: Callable[..., Any]
-    ) -> Tensor:
-        loss, to_scaled, to_b = loss_and_gradients(scale * a, b, tile)
-        to_scale = torch.dot(to_scaled.flatten(), a.flatten())  # the chain rule through scale * a
-        if isinstance(scale, Tensor):
-            to_scale = to_scale.to(scale.dtype).reshape(scale.shape)
-        ctx.save_for_backward(to_scaled.mul_(scale), to_b, to_scale)
-        return loss
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
-        pairs = zip(ctx.needs_input_grad, ctx.saved_tensors, strict=False)
-        return *(weight * gradient if needed else None for needed, gradient in pairs), None, None
-
-
-def _one_way(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]:
-    n = len(a)
-    lead = a.new_empty(n)  # (B,) z
-    grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)  # (B, D)
-    buffer = a.new_empty(min(tile, n), n)  # (T, B)
-    for i in range(0, n, tile):
-        here = slice(i, i + tile)
-        strip = torch.mm(a[here], b.T, out=buffer[: min(tile, n - i)])  # (T, B)
-        own = strip.diagonal(i).clone()  # (T,) L_ii
-        strip.diagonal(i).fill_(-math.inf)
-        highest = strip.amax(dim=1)  # (T,)
-        others = strip.sub_(highest[:, None]).exp_().sum(dim=1)  # (T,)
-        lead[here] = others.log() + (highest - own)
-        wrong = lead[here].sigmoid()  # (T,) the probability of all others together
-        p = strip.mul_((wrong / others)[:, None])  # (T, B)
-        p.diagonal(i).copy_(-wrong)
-        torch.mm(p, b, out=grad_a[here])  # (T, D)
-        grad_b.addmm_(p.T, a[here])  # (B, D)
-    return _softplus(lead).mean(), grad_a.div_(n), grad_b.div_(n)
-
-
-def _both_ways(a: Tensor, b: Tensor, tile: int) -> tuple[Tensor, Tensor, Tensor]:
-    n, keep = len(a), tile >= len(a)
-    height = min(tile, ROWS)
-    buffer = a.new_empty(n if keep else height, n)  # (B or T, B)
-
-    # |L_ij| <= max |a_i| max |b_j|. Where exp of that neither overflows nor underflows, nor the ratio of a sum of B of
-    # them to one of them, one exponential without any shift serves rows and columns. Elsewhere each needs its own.
-    largest = float(a.norm(dim=1).max() * b.norm(dim=1).max())
-    safe = 2 * largest + math.log(n) < -math.log(torch.finfo(a.dtype).tiny) - 2
-
-    def make(i: int) -> Tensor:
-        start = i if keep else 0
-        strip = torch.mm(a[i : i + height], b.T, out=buffer[start : start + min(height, n - i)])  # (T, B)
-        return strip.exp_() if safe else strip
-
-    own, others = a.new_empty(n), a.new_full((2, n), 0 if safe else -math.inf)  # (B,), (2, B) rows and columns
-    for i in range(0, n, height):
-        strip, here = make(i), slice(i, i + height)
-        own[here] = strip.diagonal(i)
-        strip.diagonal(i).fill_(0 if safe else -math.inf)
-        if safe:
-            torch.sum(strip, dim=1, out=others[0, here])
-            others[1] += strip.sum(dim=0)
-        else:
-            torch.logsumexp(strip, dim=1, out=others[0, here])
-            others[1] = torch.logaddexp(others[1], strip.logsumexp(dim=0))
-    lead = (others / own).log_() if safe else others - own  # (2, B) z
-    right = lead.sigmoid().sum(dim=0).div_(-2 * n)  # (B,) the diagonal of dloss/dL
-    losses = _softplus(lead)  # (2, B)
-    r, c = (0.5 / n) / (others + own) if safe else losses + own + math.log(2 * n)  # (B,) each
-
-    grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)  # (B, D)
-    for i in range(0, n, height):
-        here = slice(i, i + height)
-        strip, row = buffer[here] if keep else make(i), r[here, None]  # (T, B), (T, 1)
-        p = strip.mul_(row + c) if safe else (strip - row).exp_().add_((strip - c).exp_())  # (T, B)
-        p.diagonal(i).copy_(right[here])
-        torch.mm(p, b, out=grad_a[here])  # (T, D)
-        grad_b.addmm_(p.T, a[here])  # (B, D)
-    return losses.mean(), grad_a, grad_b
-
-
-def _softplus(z: Tensor) -> Tensor:
-    return F.softplus(z, threshold=40)  # from where on softplus(z) is z, in float64 too

@@ -78,7 +78,8 @@ def _norm(basis: Tensor, t: Tensor) -> float:
 
 def _vectors(basis: Tensor, z: Tensor) -> None:
     """A basis, and a batch that it can act on."""
-    shape = tuple(getattr(basis, "shape", ()))
+    _check.tensor("basis", basis, floating=True)
+    shape = tuple(basis.shape)
     if len(shape) != 3 or shape[1] != shape[2] or 0 in shape:
         _check.fail("basis", "shape (N, D, D)", shape or type(basis).__name__)
     _check.finite("basis", basis)
@@ -222,6 +223,7 @@ def search(operator: LieOperator, z: Tensor, z_g: Tensor, times: Tensor, steps: 
     """
     _check.paired("z", z, "z_g", z_g, least=1)
     _check.count("steps", steps, least=0)
+    _check.tensor("times", times, 2)
     z, z_g, times = (x.to(operator.basis.dtype) for x in (z, z_g, times))
     path = orbit(operator, z, times)  # (B, T, D)
     best, at = (path - z_g[:, None]).square().sum(dim=2).min(dim=1)  # (B,)

@@ -44,9 +44,11 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
     Source: He et al. 2022, section 3; lesson 05.
     """
     _check.count("patch", patch)
-    side = math.isqrt(patches.shape[1]) if patches.dim() == 3 else 0
+    _check.tensor("patches", patches, floating=True)
+    side = math.isqrt(patches.shape[1]) if patches.dim() == 3 and len(patches) else 0
     if side == 0 or patches.shape[1] != side**2 or patches.shape[2] != 3 * patch**2:
         _check.fail("patches", f"shape (B, P, {3 * patch**2}) with P a square number", tuple(patches.shape))
+    _check.finite("patches", patches)
     return rearrange(patches, "b (h w) (p q c) -> b c (h p) (w q)", h=side, p=patch, q=patch)  # (B, 3, H, H)
 
 
@@ -101,6 +103,9 @@ def mae_loss(prediction: Tensor, patches: Tensor, mask: Tensor, normalize: bool 
 
     Source: He et al. 2022, section 3, "Reconstruction target"; lesson 05.
     """
+    for name, x in (("prediction", prediction), ("patches", patches)):
+        _check.tensor(name, x, floating=True)
+    _check.tensor("mask", mask)
     if patches.dim() != 3 or patches.shape[2] < 2:
         _check.fail("patches", "shape (B, P, N), N >= 2", tuple(patches.shape))
     for name, x, shape in (("prediction", prediction, patches.shape), ("mask", mask, patches.shape[:2])):
@@ -188,8 +193,9 @@ class MAE(nn.Module):
         normalize: bool = True,
     ):
         super().__init__()
-        for name, value in (("size", size), ("patch", patch), ("depth", depth), ("heads", heads)):
+        for name, value in (("size", size), ("patch", patch), ("depth", depth), ("heads", heads), ("dim", dim)):
             _check.count(name, value)
+        _check.count("decoder_dim", decoder_dim)
         _check.count("decoder_depth", decoder_depth)
         if size % patch or dim % heads or decoder_dim % heads:
             wanted = "multiples of patch, heads and heads"
@@ -230,14 +236,21 @@ class MAE(nn.Module):
         check_images(images, self.size)
         x, position = patchify(images, self.patch), self.position  # (B, P, N), (P, D)
         if kept is not None:
+            self._refuse(kept, len(x))
             x, position = x.take_along_dim(kept[:, :, None], dim=1), position[kept]  # (B, K, N), (B, K, D)
         x = self.embed(x) + position  # (B, K, D)
         x = torch.cat([self.cls.expand(len(x), 1, -1), x], dim=1)  # (B, 1 + K, D)
         return self.norm(self.blocks(x))
 
+    def _refuse(self, kept: Tensor, b: int) -> None:
+        if not isinstance(kept, Tensor) or kept.dim() != 2 or kept.dtype != torch.int64 or len(kept) != b:
+            _check.fail("kept", f"int64 of shape ({b}, K)", _check.described(kept))
+        _check.labels("kept", kept.flatten(), None, len(self.position))
+
     def predict(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """y (B, P, N), what the decoder paints for every patch, and the mask (B, P), for noise (B, P)."""
         check_images(images, self.size)
+        _check.tensor("noise", noise)
         if tuple(noise.shape) != (len(images), len(self.position)):
             _check.fail("noise", f"shape ({len(images)}, {len(self.position)})", tuple(noise.shape))
         kept, mask, restore = random_masking(noise, self.keep)
@@ -257,6 +270,7 @@ class MAE(nn.Module):
         those of the true one: it shows what structure was guessed, and owes its colour and contrast to the answer.
         """
         x = patchify(images, self.patch)  # (B, P, N)
+        _check.generator("generator", generator)
         noise = torch.rand(x.shape[:2], generator=generator, device=generator.device)
         y, mask = self.predict(images, noise)
         if self.normalize:

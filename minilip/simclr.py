@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from minilip import _check
 from minilip.nn.gather import gather
 from minilip.nn.vectors import unit
+from minilip.tiled import nt_xent_tiled
 
 
 @_check.full_precision
-def nt_xent(z1: Tensor, z2: Tensor, temperature: float | Tensor) -> Tensor:
+def nt_xent(z1: Tensor, z2: Tensor, temperature: float | Tensor, *, tile: int | None = None) -> Tensor:
     r"""Normalised temperature-scaled cross-entropy: each of 2B views finds its partner among the 2B - 1 others.
 
     $$ \mathcal L = -\frac1{2B} \sum_{i=1}^{2B} \log
@@ -28,18 +29,22 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float | Tensor) -> Tensor:
         z1: (B, D), the first views; unit vectors in SimCLR, taken as they are. B >= 2.
         z2: (B, D), the second views; row i of both shows picture i.
         temperature: tau > 0, a float or a tensor with one element (which may be learned).
+        tile: None for the lines below; a whole number for the same value and gradient with only `tile` rows of the
+            2B x 2B table in memory at one time. `tile=2 * len(z1)` is the fastest: one buffer, two matrix products.
 
     Returns:
         The mean over the 2B views in nats: log(2B - 1) when all logits are equal. The released code returns twice this.
 
     Raises:
-        ValueError: shapes differ, a batch of 1, numbers that are not finite, temperature <= 0.
+        ValueError: shapes differ, a batch of 1, numbers that are not finite, temperature <= 0, tile < 1.
 
     Source: Chen et al. 2020, eq. 1 and algorithm 1; lesson 03.
     """
     _check.paired("z1", z1, "z2", z2)
     _check.positive("temperature", temperature)
     z = torch.cat([z1, z2])  # (2B, D)
+    if tile is not None:
+        return nt_xent_tiled(z, 1 / temperature, tile)
     logits = z @ z.T / temperature  # (2B, 2B)
     logits.fill_diagonal_(-math.inf)  # no view is its own partner, nor its own negative
     partners = torch.arange(len(z), device=z.device).roll(len(z1))  # (2B,) B ... 2B - 1, 0 ... B - 1

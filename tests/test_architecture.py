@@ -12,19 +12,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "minilip").rglob("*.py"))
 LONGEST = 300  # lines
-TOO_LONG: set[str] = {  # until each is two
-    "minilip/course/checks/_compare.py",
-    "minilip/course/checks/_judge.py",
-    "minilip/data/pretrained.py",
-    "minilip/studies/lie/robustness.py",
-    "minilip/studies/prolip/examination.py",
-    "minilip/studies/protoclip/emoji.py",
-    "minilip/training/loop.py",
-}
-CROSSING: set[str] = {  # until what is reached for has a public name
-    "minilip/course/__init__.py: minilip.course.checks._compare",
-    "minilip/studies/protoclip/emoji.py: self._embed",
-    "minilip/studies/protoclip/emoji.py: self._targets",
+TOO_LONG = {"minilip/data/pretrained.py"}  # until it is two
+FOREIGN = {  # what other packages offer under such names alone
+    "minilip/course/checks/_guard.py: torch._tensor_str",  # how a learner's printing was set, to be put back
+    "minilip/course/checks/_observe.py: x._version",  # counts changes in place, also those that leave the numbers alone
+    "minilip/course/grade/learner.py: x._version",
+    "minilip/course/grade/learner.py: os._exit",  # documented, in spite of its name
 }
 SHARED = {"minilip._check", "minilip._files"}  # the library's own, for all of it and for tools/
 PUBLIC = {"_asdict", "_fields", "_make", "_replace"}  # of a NamedTuple, whose fields may have any name without _
@@ -124,7 +117,7 @@ def test_no_private_name_crosses_a_file():
     for path in [*FILES, *sorted((ROOT / "tools").rglob("*.py"))]:
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         found |= {f"{path.relative_to(ROOT).as_posix()}: {name}" for name in crossings(path.read_text("utf-8"), module)}
-    assert found - CROSSING == set()
+    assert found == FOREIGN
 
 
 @pytest.mark.parametrize(
@@ -133,8 +126,8 @@ def test_no_private_name_crosses_a_file():
         ("from minilip.simclr import _accuracy", ["minilip.simclr._accuracy"]),
         ("from minilip import simclr\nsimclr._accuracy(1)", ["simclr._accuracy"]),
         ("def f():\n    import minilip.simclr as s\n    return s._accuracy", ["s._accuracy"]),
-        ("from minilip.course.checks import _compare", ["minilip.course.checks._compare"]),
-        ("from minilip.course.checks._compare import gap", ["minilip.course.checks._compare"]),
+        ("from minilip.course.checks import _judge", ["minilip.course.checks._judge"]),
+        ("from minilip.course.checks._judge import judge", ["minilip.course.checks._judge"]),
         ("def f(model):\n    return model._embed(1)", ["model._embed"]),
         ("import torch._dynamo", ["torch._dynamo"]),
         ("from minilip import _check\n_check.fail('', '', '')", []),
@@ -151,11 +144,11 @@ def test_a_private_name_that_crosses_is_found(source, found):
 
 
 def test_a_private_module_is_its_package_s():
-    for line in ("from minilip.course.checks._compare import gap", "from ._compare import gap"):
-        assert crossings(line, "minilip.course.checks._judge") == []
+    for line in ("from minilip.course.checks._judge import judge", "from ._judge import judge"):
+        assert crossings(line, "minilip.course.checks._prove") == []
         assert crossings(line, "minilip.course.checks") == []
-    assert crossings("from minilip.course.checks._compare import gap", "minilip.course") != []
-    assert crossings("from .checks._compare import gap", "minilip.course") != []
+    assert crossings("from minilip.course.checks._judge import judge", "minilip.course") != []
+    assert crossings("from .checks._judge import judge", "minilip.course") != []
 
 
 # --- Length ----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,13 @@ def test_losses_agree_and_take_turns():
     assert list(spent) == list(losses.contenders(2)) and all(len(t) == 2 for t in spent.values())
 
 
+def test_losses_of_views_agree_and_the_slower_ratio_is_told():
+    spent = losses.times(32, 8, 3, losses.of_views)
+    assert list(spent) == [losses.LIGHTLY, losses.PLAIN, losses.TILED, losses.FAST]
+    cells, worst = losses.compared({losses.LIGHTLY: [2.0, 4.0, 8.0], losses.FAST: [1.0, 3.0, 9.0]}, losses.LIGHTLY)
+    assert cells == ["4 / 2 ms (1.00 / 1.00)", "3 / 1 ms (0.75 / 0.50)"] and worst == 0.75
+
+
 def test_a_loss_that_differs_is_not_timed(monkeypatch):
     monkeypatch.setattr(losses, "clip_loss", lambda image, text, scale, tile=None: (scale * image * text).sum())
     with pytest.raises(AssertionError, match="do not agree"):

@@ -1,7 +1,12 @@
-"""setup, budget, same, show and claim: in a plain script and in a notebook."""
+"""What a notebook starts from, in a plain script and in a notebook; switches; what a check hands out."""
 
+import functools
 import json
+import pickle
 import random
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import nbclient
@@ -11,14 +16,31 @@ import pytest
 import torch
 
 from minilip import course
-from minilip.course import CLAIMS, UNTESTABLE, budget, claim, quick, same, setup, show
+from minilip.course import (
+    CLAIMS,
+    UNTESTABLE,
+    budget,
+    check,
+    checks,
+    claim,
+    exercises,
+    progress,
+    quick,
+    record,
+    same,
+    session,
+    setup,
+    show,
+    showing,
+    switches,
+)
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
     monkeypatch.setenv("MINILIP_BUDGET", "cpu")
     monkeypatch.setenv("MINILIP_HOME", str(tmp_path))
-    monkeypatch.setattr(course, "_claims", {"lesson": "", "rows": {}})
+    monkeypatch.setattr(session, "claims", {"lesson": "", "rows": {}})
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -56,6 +78,72 @@ def test_setup_sets_the_threads_asked_for(monkeypatch, capsys):
     monkeypatch.delenv("MINILIP_THREADS")
     setup("07_clip")  # OMP_NUM_THREADS has already been heard by torch
     assert "1 thread ·" in capsys.readouterr().out
+
+
+def test_output_that_cannot_be_encoded_is_replaced(monkeypatch, tmp_path):
+    script = """
+from minilip.course import *
+setup("07_clip")
+same("τ", 1.0, 1.0)
+claim("a", "says", "source", "1.2 ± 0.1", True)
+check("clip.first_step", "up"), hint("clip.first_step"), progress()
+"""
+    for encoding in ("ascii", "cp932", "cp1252"):
+        monkeypatch.setenv("PYTHONIOENCODING", encoding)
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True)
+        assert run.returncode == 0, run.stderr
+        assert b"FAIL  clip.first_step" in run.stdout and b"Hint " in run.stdout
+    assert "·" in run.stdout.decode("cp1252")  # what can be encoded stays
+
+
+# ---- switches --------------------------------------------------------------------------------------------------------
+
+
+def test_setup_refuses_a_switch_before_it_changes_anything(monkeypatch):
+    monkeypatch.setenv("MINILIP_STRICT", "true")
+    torch.manual_seed(5)
+    with pytest.raises(ValueError, match="MINILIP_STRICT: expected one of 0, 1, got 'true'"):
+        setup("07_clip")
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.rand(1)) and session.claims["lesson"] == ""
+
+
+@pytest.mark.parametrize(("value", "strict"), [(None, False), ("", False), ("0", False), ("1", True)])
+def test_strictness_is_on_or_off(monkeypatch, value, strict):
+    monkeypatch.delenv("MINILIP_STRICT", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MINILIP_STRICT", value)
+    assert switches.strict() is strict
+
+
+@pytest.mark.parametrize("value", ["true", "True", "yes", "on", "1 ", " 1", "01", "2", "-1", "١"])
+def test_strictness_does_not_fail_open(monkeypatch, value):
+    monkeypatch.setenv("MINILIP_STRICT", value)
+    for call in (lambda: check("clip.first_step", "down"), progress):
+        with pytest.raises(ValueError, match="MINILIP_STRICT: expected one of 0, 1, got"):
+            call()
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "-2", "1.5", "2 ", "1_0", "²"])
+def test_threads_are_a_whole_number(monkeypatch, value):
+    monkeypatch.setenv("MINILIP_THREADS", value)
+    with pytest.raises(ValueError, match="MINILIP_THREADS: expected a whole number of at least 1, got"):
+        setup("07_clip")
+
+
+def test_an_unknown_switch_is_reported_once_with_the_near_name(monkeypatch):
+    monkeypatch.setattr(switches, "_told", set())
+    for name in ("MINILIP_STRIKT", "minilip_budget"):
+        monkeypatch.setenv(name, "1")
+    with pytest.warns(UserWarning) as told:
+        switches.strict(), switches.mode()
+    texts = sorted(str(warning.message) for warning in told)
+    assert [text.split()[0] for text in texts] == ["MINILIP_STRIKT", "minilip_budget"]
+    assert "did you mean MINILIP_STRICT?" in texts[0] and "did you mean MINILIP_BUDGET?" in texts[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        switches.strict()
 
 
 # ---- budget ----------------------------------------------------------------------------------------------------------
@@ -149,7 +237,7 @@ def test_show_dedents_a_method(capsys):
 def displays(monkeypatch):
     """What a notebook would receive: (bundle, display id, whether it updates)."""
     shown = []
-    monkeypatch.setattr(course, "emit", lambda bundle, display_id, update: shown.append((bundle, display_id, update)))
+    monkeypatch.setattr(showing, "emit", lambda bundle, display_id, update: shown.append((bundle, display_id, update)))
     return shown
 
 
@@ -205,6 +293,72 @@ def test_a_quick_run_judges_no_claim(monkeypatch, capsys):
     monkeypatch.setenv("MINILIP_BUDGET", "quick")
     claim(**row())
     assert capsys.readouterr().out == "sharpens: not judged · 1.2 ± 0.1 nats\n"
+
+
+# ---- what a check hands out is not the learner's ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def unsolved(monkeypatch):
+    monkeypatch.delenv("MINILIP_STRICT", raising=False)
+    monkeypatch.setattr(record, "_session", [])
+    return lambda: {name for name, row in record.rows().items() if row["status"] == "PASS"}
+
+
+def wrapped(function):
+    @functools.wraps(function)
+    def inner(*arguments):
+        return function(*arguments)
+
+    return inner
+
+
+@pytest.mark.parametrize("disguise", [lambda f: f, functools.partial, wrapped, lambda f: wrapped(functools.partial(f))])
+@pytest.mark.parametrize("name", ["clip.clip_loss", "clip.recall_at"])
+def test_the_same_line_again_solves_nothing(unsolved, capsys, name, disguise):
+    f = check(name, lambda *arguments: torch.zeros(())).use
+    capsys.readouterr()
+    for _ in range(2):
+        report = check(name, disguise(f))
+        assert report.status == "TODO" and capsys.readouterr().out.startswith(
+            f"TODO  {name}\nThis is the library's ver"
+        )
+    assert callable(report.use) and unsolved() == set()
+    assert check(name, disguise(checks.find(name)[1].reference)).status == "TODO"
+    assert record.rows()[name]["status"] == "FAIL"  # as it stood
+
+
+def test_a_prediction_handed_out_is_not_the_learners_and_the_same_value_typed_is(unsolved, monkeypatch):
+    guess = check("clip.first_step", "up").use
+    assert guess == "down" and f"{guess!r}" == "'down'" and check("clip.first_step", guess).status == "TODO"
+    assert unsolved() == set()
+    assert check("clip.first_step", "down").status == "PASS" and unsolved() == {"clip.first_step"}
+    assert check("clip.first_step", guess).status == "TODO" and unsolved() == {"clip.first_step"}
+    monkeypatch.setenv("MINILIP_STRICT", "1")
+    with pytest.raises(AssertionError, match="library's answer"):
+        check("clip.first_step", guess)
+
+
+@pytest.mark.parametrize("name", [n for n, (_, e) in checks.catalogue().items() if isinstance(e, checks.Prediction)])
+def test_every_answer_handed_out_is_known_again_and_does_what_it_should(unsolved, name):
+    answer = checks.find(name)[1].answer
+    given = check(name, None).use
+    assert given == answer and isinstance(given, type(answer)) and repr(given) == repr(answer)
+    assert check(name, given).status == check(name, pickle.loads(pickle.dumps(given))).status == "TODO"
+    assert check(name, type(answer)(answer)).status == "PASS"
+
+
+@pytest.mark.parametrize("answer", [3, 2.5, "x", (1, 2), [1], torch.arange(3), np.arange(3)])
+def test_values_of_all_kinds_are_marked(answer):
+    prediction = checks.Prediction(answer, ("a", "b", "c"), ())
+    given = exercises.hand_out(answer)
+    assert exercises.handed_out(prediction, given) and not exercises.handed_out(prediction, answer)
+    assert repr(given) == repr(answer)
+
+
+def test_a_whole_number_handed_out_is_one_for_torch():
+    given = exercises.hand_out(149)
+    assert torch.zeros(given).shape == (149,) and torch.zeros(4 * given, given).shape == (596, 149)
 
 
 # ---- in a notebook ---------------------------------------------------------------------------------------------------

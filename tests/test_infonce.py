@@ -9,7 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from info_nce import InfoNCE
 
+from minilip.clip import clip_loss
 from minilip.infonce import info_nce, info_nce_negatives, info_nce_tiled, mi_lower_bound
+from minilip.simclr import nt_xent
 
 
 def vectors(*shape, seed=0, unit=False, dtype=torch.float32):
@@ -240,3 +242,72 @@ def test_temperatures_that_are_not_positive_are_refused(loss, temperature):
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# ---- derivatives of the gradient -------------------------------------------------------------------------------------
+
+TILED = {
+    "info_nce": (lambda a, b: info_nce(a, b, 0.3), lambda a, b: info_nce_tiled(a, b, 0.3, 3)),
+    "clip_loss": (lambda a, b: clip_loss(a, b, 3.0), lambda a, b: clip_loss(a, b, 3.0, tile=3)),
+    "nt_xent": (lambda a, b: nt_xent(a, b, 0.3), lambda a, b: nt_xent(a, b, 0.3, tile=3)),
+}
+
+
+@pytest.mark.parametrize("name", TILED)
+def test_a_gradient_of_the_tiled_gradient_is_refused_by_the_name_of_the_plain_loss(name):
+    plain, tiled = TILED[name]
+    a, b = vectors(7, 4, unit=True).requires_grad_(), vectors(7, 4, seed=1, unit=True).requires_grad_()
+    (want,), (slope,) = (torch.autograd.grad(loss(a, b), a, create_graph=True) for loss in (plain, tiled))
+    torch.testing.assert_close(slope, want)  # to ask for a graph and not to use it harms nobody
+    for x in (a, b):
+        assert torch.autograd.grad(want.square().sum(), x, retain_graph=True)[0].abs().max() > 0
+        with pytest.raises(RuntimeError, match=f"use the plain loss .*{name}"):
+            torch.autograd.grad(slope.square().sum(), x, retain_graph=True)
+    with pytest.raises(RuntimeError, match="use the plain loss"):
+        (tiled(a, b) + slope.square().sum()).backward()
+
+
+@pytest.mark.parametrize("name", TILED)
+def test_function_transforms_give_the_gradient_or_say_what_to_use(name):
+    plain, tiled = TILED[name]
+    a, b = vectors(7, 4, unit=True), vectors(7, 4, seed=1, unit=True)
+    for transform in (torch.func.grad, torch.func.jacrev):
+        torch.testing.assert_close(transform(tiled)(a, b), transform(plain)(a, b))
+    for twice in (torch.func.hessian, lambda f: torch.func.jacrev(torch.func.jacrev(f)), torch.func.jacfwd):
+        with pytest.raises(RuntimeError, match="use the plain loss"):
+            twice(tiled)(a, b)
+    for loss in (plain, tiled):
+        with pytest.raises(ValueError, match="expected a tensor whose numbers can be read.*vmap"):
+            torch.func.vmap(loss)(a[None], b[None])
+
+
+# ---- two views -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.024, 0.1, 1.0])
+@pytest.mark.parametrize("batch, tile", [(2, 1), (12, 5), (13, 26), (13, 99), (13, 1), (300, 128), (300, 600)])
+def test_tiled_views_have_the_value_and_gradient_of_plain(batch, tile, temperature):
+    z1, z2, t = vectors(batch, 8, unit=True), vectors(batch, 8, seed=1, unit=True), torch.tensor(temperature)
+    plain = value_and_gradients(nt_xent, z1, z2, t)
+    tiled = value_and_gradients(lambda *x: nt_xent(*x, tile=tile), z1, z2, t)
+    assert_near(tiled, plain, relative=2e-5, absolute=1e-7 / temperature**2)
+
+
+def test_gradcheck_of_tiled_views():
+    z1, z2 = (vectors(4, 3, seed=s, dtype=torch.double).requires_grad_() for s in (0, 1))
+    for start in (0.7, 0.002):  # logits of hundreds need a shift in float64 too
+        t = torch.tensor(start, dtype=torch.double, requires_grad=True)
+        for tile in (1, 3, 8, 9):
+            loss = lambda *x, tile=tile: nt_xent(*x, tile=tile)  # noqa: E731
+            assert torch.autograd.gradcheck(loss, (z1, z2, t), eps=1e-6 * start, atol=1e-4)
+
+
+@pytest.mark.parametrize("temperature, noise", [(0.05, 0.1), (0.01, 0.8)])
+def test_tiled_views_keep_their_digits_where_the_loss_is_almost_zero(temperature, noise):
+    z1 = vectors(40, 32, unit=True)
+    z2 = F.normalize(z1 + noise * vectors(40, 32, seed=1, unit=True), dim=1)
+    truth = value_and_gradients(lambda a, b: nt_xent(a, b, temperature), z1.double(), z2.double())
+    assert 1e-12 < truth[0] < 1e-3, truth[0]
+    for tile in (7, 80):
+        ours = value_and_gradients(lambda a, b, k=tile: nt_xent(a, b, temperature, tile=k), z1, z2)
+        assert_near(ours, truth, relative=2e-4)

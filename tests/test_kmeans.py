@@ -32,9 +32,10 @@ def inertia(x, centroids, labels):
     return float((x - centroids[labels]).square().sum())
 
 
-def start_from(monkeypatch, seeds):
-    """K-means with these seeds, given in the coordinates of the points."""
-    monkeypatch.setattr(method, "_seeds", lambda x, k, generator: seeds)
+def start_from(monkeypatch, x, seeds):
+    """K-means of x with these seeds."""
+    middle, scale = method._frame(x, torch.arange(len(x)))
+    monkeypatch.setattr(method, "_seeds", lambda x, k, generator: scale * seeds - middle)
 
 
 # ---- against the oracles ---------------------------------------------------------------------------------------------
@@ -58,7 +59,7 @@ def test_lloyd_equals_scikit_learn_from_the_same_seeds(monkeypatch, iterations):
     x = cloud(1100)  # more than two strips of rows
     seeds = x[:12]
     theirs = KMeans(12, init=seeds.numpy(), n_init=1, max_iter=iterations, tol=0, algorithm="lloyd").fit(x.numpy())
-    start_from(monkeypatch, seeds - x.mean(dim=0))
+    start_from(monkeypatch, x, seeds)
     centroids, labels = kmeans(x, 12, seeded(), iterations)
     torch.testing.assert_close(centroids, torch.from_numpy(theirs.cluster_centers_), atol=1e-9, rtol=0)
     assert torch.equal(labels, torch.from_numpy(theirs.labels_).long())
@@ -69,7 +70,7 @@ def test_lloyd_equals_faiss_from_the_same_seeds(monkeypatch):
     seeds = x[:12]
     theirs = faiss.Kmeans(5, 12, niter=6, min_points_per_centroid=1)
     theirs.train(x.numpy(), init_centroids=seeds.numpy())
-    start_from(monkeypatch, seeds - x.mean(dim=0))
+    start_from(monkeypatch, x, seeds)
     centroids, labels = kmeans(x, 12, seeded(), iterations=6)
     torch.testing.assert_close(centroids, torch.from_numpy(theirs.centroids), atol=1e-4, rtol=0)
     assert (labels == torch.from_numpy(theirs.index.search(x.numpy(), 1)[1][:, 0])).float().mean() > 0.995
@@ -141,6 +142,24 @@ def test_far_from_the_origin_float32_keeps_its_digits():
     assert adjusted_rand_score(kmeans(x + 1e4, 8, seeded())[1], kmeans(x, 8, seeded())[1]) == 1
 
 
+@pytest.mark.parametrize("far", [1e5, 1e8, 1e12, 1e19, -1e21])
+def test_one_point_far_away_leaves_the_others_alone(far):
+    x = blobs()
+    for where in (torch.full((1, 6), far), far * torch.eye(6)[:1]):
+        for seed in range(3):
+            centroids, labels = kmeans(torch.cat([x, where]), 9, seeded(seed))
+            assert adjusted_rand_score(labels[:-1], kmeans(x, 8, seeded())[1]) == 1
+            assert (labels[:-1] != labels[-1]).all() and centroids.isfinite().all()
+
+
+@pytest.mark.parametrize("unit", [1e-37, 1e-30, 1e-19, 1e19, 1e30, 1e37])
+def test_the_unit_of_the_points_does_not_count(unit):
+    x, (centroids, labels) = blobs(), kmeans(blobs(), 8, seeded())
+    c, y = kmeans(unit * x, 8, seeded())
+    assert adjusted_rand_score(y, labels) == 1
+    torch.testing.assert_close((c.double() / unit).float().sort(dim=0)[0], centroids.sort(dim=0)[0])
+
+
 def test_seeds_are_different_points():
     x = cloud(200, dtype=torch.float32)
     for k in (1, 2, 40, 200):
@@ -180,9 +199,9 @@ def test_nothing_is_differentiated_and_nothing_is_changed():
 @pytest.mark.parametrize("lost", [1, 5, 7])
 def test_a_centroid_without_points_moves_to_where_it_is_needed(monkeypatch, lost):
     x = blobs()
-    seeds = x[::40].clone() - x.mean(dim=0)
+    seeds = x[::40].clone()
     seeds[-lost:] = 1e4  # nearest to no point
-    start_from(monkeypatch, seeds)
+    start_from(monkeypatch, x, seeds)
     centroids, labels = kmeans(x, 8, seeded(), iterations=50)
     assert len(labels.unique()) == 8 and (torch.bincount(labels) > 0).all()
     assert centroids.abs().max() < 100

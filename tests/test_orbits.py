@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from minilip.data.poses import PosedEmoji
 from minilip.lie import LieOperator
-from minilip.studies.lie import orbits
+from minilip.studies.lie import orbits, scale
 from minilip.studies.lie import route as orbit_study
 from minilip.studies.lie.orbits import (
     PoseContrast,
@@ -130,8 +130,8 @@ def test_frequencies_are_read_in_turns_and_leave_out_what_stands_still():
 def test_zoomed_by_one_is_the_picture_and_by_two_is_larger():
     x = torch.ones(2, 3, 32, 32)
     x[..., 12:20, 12:20] = 0
-    assert torch.allclose(orbit_study.zoomed(x, torch.ones(2)), x, atol=1e-6)
-    dark = (1 - orbit_study.zoomed(x, torch.full((2,), 2.0))).sum() / (1 - x).sum()
+    assert torch.allclose(scale.zoomed(x, torch.ones(2)), x, atol=1e-6)
+    dark = (1 - scale.zoomed(x, torch.full((2,), 2.0))).sum() / (1 - x).sum()
     assert float(dark) == pytest.approx(4, rel=0.05)
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from scipy.stats import rankdata, spearmanr
 from torch import nn
 
-from minilip.clip import CLIP, siglip_loss
+from minilip.clip import CLIP, SigLIP, siglip_loss
 from minilip.data.emoji import ARTISTS, UNSEEN_ARTIST, EmojiPairs
 from minilip.data.scenes import Scenes
 from minilip.evaluation import aurc
@@ -21,20 +21,13 @@ from minilip.nn.tokenizer import MASK, PAD, words
 from minilip.prolip import ProLIP, csd
 from minilip.prolip.inclusion import contains, inclusion, inclusion_difference
 from minilip.studies import store
-from minilip.studies.prolip import emoji
+from minilip.studies.digest import fingerprint
+from minilip.studies.heads import Head
+from minilip.studies.prolip import emoji, uses
 from minilip.studies.prolip import examination as exam
 from minilip.studies.prolip import scenes as study
 from minilip.studies.prolip.generality import KINDS, Captions, codes_of
-from minilip.studies.prolip.scenes import (
-    ARMS,
-    PROBABILISTIC,
-    batches,
-    build,
-    graded_batches,
-    start,
-    train,
-    train_graded,
-)
+from minilip.studies.prolip.scenes import ARMS, PROBABILISTIC, Masking, batches, build, start, train
 from minilip.training import fit
 
 constant_input = pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
@@ -146,8 +139,10 @@ def legible(monkeypatch):
         x[:, 5, 0] = coin(200, seed=seed + 10) * (coin(200, seed=seed + 20) < 0.8)
         return z, x, (0.4 if kind == "blur" else 1.0) * x[:, 5, 0]
 
-    monkeypatch.setattr(exam, "CLEAN", Legible())
-    monkeypatch.setattr(exam, "spoilt", spoilt)
+    clean = Legible()
+    for module in (exam, uses):
+        monkeypatch.setattr(module, "CLEAN", clean)
+        monkeypatch.setattr(module, "spoilt", spoilt)
 
 
 def unrelated(captions, dim=6):
@@ -213,9 +208,9 @@ def test_precision_is_the_loop(generator):
             best = sorted(range(40), key=lambda i, s=s: -s[i])[:r]
             shares.append(sum(m[i] for i in best) / r)
     assert len(shares) == 29
-    assert exam.precision(scores, match) == pytest.approx(np.mean(shares))
-    assert exam.precision(match.double() + coin(30, 40) / 2, match) == 1
-    assert exam.precision(-match.double() + coin(30, 40) / 2, match & (match.sum(dim=1) < 20)[:, None]) == 0
+    assert uses.precision(scores, match) == pytest.approx(np.mean(shares))
+    assert uses.precision(match.double() + coin(30, 40) / 2, match) == 1
+    assert uses.precision(-match.double() + coin(30, 40) / 2, match & (match.sum(dim=1) < 20)[:, None]) == 0
 
 
 # ---- spoilt pictures ---------------------------------------------------------------------------------------------
@@ -445,10 +440,10 @@ def test_names_are_right_where_the_means_are(captions, legible):
 
 @pytest.mark.parametrize("arm", ["CLIP", "ProLIP"])
 def test_confidences_are_one_number_for_each_picture(captions, arm, monkeypatch):
-    original = exam.spoilt
-    monkeypatch.setattr(exam, "spoilt", lambda count, kind, seed: original(30, kind, seed))
+    original = uses.spoilt
+    monkeypatch.setattr(uses, "spoilt", lambda count, kind, seed: original(30, kind, seed))
     model = build(arm, captions, 0).eval()
-    out, right = exam.confidences(model, captions, 4)
+    out, right = uses.confidences(model, captions, 4)
     names = ["max softmax", "margin", "cosine", "variance", "pair probability", "softmax of samples"]
     assert list(out) == names[: 3 if arm == "CLIP" else 6]
     assert right.shape == (90,) and right.dtype == torch.bool
@@ -470,7 +465,7 @@ def test_confidences_are_one_number_for_each_picture(captions, arm, monkeypatch)
 
 
 def test_who_knows_where_it_fails_pays_as_little_as_an_oracle(captions, legible):
-    out = exam.selective(Oracle(captions, by_generality(captions), fooled=True), captions)
+    out = uses.selective(Oracle(captions, by_generality(captions), fooled=True), captions)
     assert 0.3 < out["error"] < 0.5  # where more than half is hidden
     assert out["errors"]["variance"] == out["errors"]["oracle"] == 1 and out["errors"]["both"] > 0.99
     assert out["aurc"]["variance"] == pytest.approx(out["aurc"]["oracle"])
@@ -484,9 +479,9 @@ def test_who_knows_where_it_fails_pays_as_little_as_an_oracle(captions, legible)
 
 def test_who_is_surest_where_it_fails_pays_most(captions, legible, monkeypatch):
     model = Oracle(captions, by_generality(captions), fooled=True, picture=lambda hidden: 1.1 - hidden)
-    original, seeds = exam.confidences, []
-    monkeypatch.setattr(exam, "confidences", lambda *a, seed: (seeds.append(seed), original(*a, seed))[1])
-    out = exam.selective(model, captions)
+    original, seeds = uses.confidences, []
+    monkeypatch.setattr(uses, "confidences", lambda *a, seed: (seeds.append(seed), original(*a, seed))[1])
+    out = uses.selective(model, captions)
     assert len(set(seeds)) == len(seeds) == 2
     assert out["errors"]["variance"] == 0 and out["aurc"]["variance"] > out["aurc"]["random"] > out["aurc"]["oracle"]
     assert out["tenths, correlation"] > 0.8
@@ -496,9 +491,9 @@ def test_who_is_surest_where_it_fails_pays_most(captions, legible, monkeypatch):
 def test_risk_is_read_at_every_twentieth(captions, legible):
     model = Plain(captions)
     model.encode_image = lambda x: model.mu[captions.row(x[:, :5, 0].long())] + coin(len(x), 24, seed=len(x)) - 0.5
-    out = exam.selective(model, captions)
+    out = uses.selective(model, captions)
     assert set(out["aurc"]) == {"max softmax", "margin", "cosine", "random", "oracle"} and "tenths" not in out
-    scores, right = exam.confidences(model, captions, 5)
+    scores, right = uses.confidences(model, captions, 5)
     order = scores["margin"].argsort(descending=True)
     wrong = (~right)[order].double().tolist()
     assert 0 < sum(wrong) < len(wrong) == 600
@@ -509,7 +504,7 @@ def test_risk_is_read_at_every_twentieth(captions, legible):
 def test_retrieval_is_the_loop_in_both_directions(captions, legible):
     mu = F.normalize(torch.randn(2160, 9, generator=torch.Generator().manual_seed(0)), dim=1)
     model = Oracle(captions, by_lot(captions), mu, picture=lambda hidden: torch.linspace(0.01, 0.9, len(hidden)))
-    out = exam.retrieval(model, captions, 40)
+    out = uses.retrieval(model, captions, 40)
     z = exam.CLEAN.sample(40, torch.Generator().manual_seed(7))
     truth, codes = codes_of(z).tolist(), captions.codes.tolist()
     match = np.array([[all(c in (0, v) for c, v in zip(code, t, strict=True)) for code in codes] for t in truth])
@@ -527,9 +522,9 @@ def test_retrieval_is_the_loop_in_both_directions(captions, legible):
         best = [np.argsort(-s, kind="stable")[: m.sum()] for s, m in zip(score, true, strict=True)]
         shares = [m[b].mean() for b, m in zip(best, true, strict=True) if m.any()]
         assert out[name] == pytest.approx(np.mean(shares), abs=2e-3), name
-    plain = exam.retrieval(Plain(captions, mu), captions, 40)
+    plain = uses.retrieval(Plain(captions, mu), captions, 40)
     assert plain == {name: out[name] for name in ("to captions", "to pictures")}
-    assert exam.retrieval(Plain(captions), captions, 40)["to pictures"] == 1
+    assert uses.retrieval(Plain(captions), captions, 40)["to pictures"] == 1
 
 
 @pytest.fixture
@@ -550,19 +545,19 @@ def cameras(monkeypatch, legible):
         near = (samples @ mu.T - mu.square().sum(dim=1) / 2).argmax(dim=1)
         return near.bincount(minlength=len(mu)) / len(samples), None
 
-    monkeypatch.setattr(exam, "prompt_weights", weights)
+    monkeypatch.setattr(uses, "prompt_weights", weights)
     return calls
 
 
 def test_prompts_of_another_class_mislead_and_weights_can_tell(captions, cameras):
     plain = Plain(captions)
-    right, half, wrong = (exam.prompts(plain, captions, strangers) for strangers in (0, 3, 6))
+    right, half, wrong = (uses.prompts(plain, captions, strangers) for strangers in (0, 3, 6))
     assert set(right) == {"uniform", "bare prompt"}
     assert right["bare prompt"] == half["bare prompt"] == wrong["bare prompt"] == 1
     assert right["uniform"] > 0.9 > half["uniform"] > 0.1 and wrong["uniform"] == 0
     assert not cameras
     model = Oracle(captions, by_generality(captions), picture=lambda hidden: 1e-4 + hidden)
-    out = exam.prompts(model, captions, 3)
+    out = uses.prompts(model, captions, 3)
     assert set(out) == {"uniform", "bare prompt", "labelled", "nearest"}
     assert out["labelled"] > half["uniform"] + 0.2
     # 12 cameras, two ways, 48 classes; and of each labelled image of a class 20 samples.
@@ -589,11 +584,11 @@ def test_prompts_are_tested_on_what_nothing_was_learned_from(captions, cameras, 
     monkeypatch.setattr(exam.CLEAN, "render", render)
     model = Plain(captions)
     model.fooled = True
-    assert exam.prompts(model, captions, 0)["bare prompt"] == found
+    assert uses.prompts(model, captions, 0)["bare prompt"] == found
 
 
 def test_the_strangers_are_as_many_as_said_and_the_others_are_the_class_s_own(captions, cameras):
-    exam.prompts(Oracle(captions, by_generality(captions)), captions, 2)
+    uses.prompts(Oracle(captions, by_generality(captions)), captions, 2)
     classes = torch.cartesian_prod(*(torch.arange(k) + 1 for k in KINDS[:3].tolist()))
     number = {tuple(m): i for i, m in enumerate(additive(captions).tolist())}
     for k, (prompts, _) in enumerate(cameras[:48]):
@@ -605,22 +600,22 @@ def test_the_strangers_are_as_many_as_said_and_the_others_are_the_class_s_own(ca
 
 def test_the_way_to_the_root_passes_what_is_true(captions, legible):
     mu = F.normalize(additive(captions), dim=1)
-    out = exam.traversal(Oracle(captions, by_generality(captions), mu), captions, 12)
+    out = uses.traversal(Oracle(captions, by_generality(captions), mu), captions, 12)
     assert set(out) == {"a shape", "most inclusive", "root"} and out["root"] in captions.texts
     way = out["a shape"]
     assert way["precision"] == 1 and way["captions met"] >= 2 and way["order"] > 0.8
     assert way["recall"] == pytest.approx(way["captions met"] / 6)  # all at different levels
     lost = Plain(captions, mu)
     lost.encode_image = lambda x: mu[captions.row(x[:, :5, 0].long() % KINDS + 1)]  # every value taken for the next
-    out = exam.traversal(lost, captions, 12)
+    out = uses.traversal(lost, captions, 12)
     assert set(out) == {"a shape"} and out["a shape"]["precision"] == pytest.approx(1 / out["a shape"]["captions met"])
 
 
 def test_an_examination_asks_a_model_what_it_has_an_answer_to(captions, monkeypatch):
     questions = "zero_shot", "selective", "retrieval", "traversal", "generality", "pictures", "inclusion_tests"
     for name in questions:
-        monkeypatch.setattr(exam, name, lambda model, *more, name=name: name)
-    monkeypatch.setattr(exam, "prompts", lambda model, captions, strangers: strangers)
+        monkeypatch.setattr(study, name, lambda model, *more, name=name: name)
+    monkeypatch.setattr(study, "prompts", lambda model, captions, strangers: strangers)
     of_all = {
         "zero-shot": "zero_shot",
         "selective": "selective",
@@ -629,9 +624,9 @@ def test_an_examination_asks_a_model_what_it_has_an_answer_to(captions, monkeypa
         "prompts, half of them wrong": 3,
         "traversal": "traversal",
     }
-    assert exam.examine(Plain(captions), captions) == of_all
+    assert study.examine(Plain(captions), captions) == of_all
     of_variances = {"captions": "generality", "pictures": "pictures", "inclusion": "inclusion_tests"}
-    assert exam.examine(Oracle(captions, by_generality(captions)), captions) == of_all | of_variances
+    assert study.examine(Oracle(captions, by_generality(captions)), captions) == of_all | of_variances
 
 
 # ---- the arms ----------------------------------------------------------------------------------------------------
@@ -643,21 +638,21 @@ def small(monkeypatch):
 
 
 def masking(arm):
-    return PROBABILISTIC.get(arm, (None,))[0]
+    return PROBABILISTIC.get(arm, Masking())
 
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_arm_has_a_finite_loss_that_reaches_all_it_learns(captions, arm, small, generator):
     model = build(arm, captions, 0)
-    assert type(model) is {"CLIP": CLIP, "SigLIP": study.SigLIP}.get(arm, ProLIP)
+    assert type(model) is {"CLIP": CLIP, "SigLIP": SigLIP}.get(arm, ProLIP)
     loss, metrics = model.loss(batches(captions, masking(arm))(generator))
     loss.backward()
     assert math.isfinite(loss.item()) and all(map(math.isfinite, metrics.values()))
     for name, p in model.named_parameters():
         assert p.grad is not None and bool(p.grad.isfinite().all()) and float(p.grad.abs().sum()) > 0, name
-    assert ("text in masked" in metrics) == ("image in masked" in metrics) == (masking(arm) is not None)
+    assert ("text in masked" in metrics) == ("image in masked" in metrics) == bool(masking(arm).captions)
     if arm in PROBABILISTIC:
-        assert model.alpha == PROBABILISTIC[arm][1]
+        assert model.alpha == PROBABILISTIC[arm].weight
 
 
 def same(a, b):
@@ -680,7 +675,7 @@ def test_arms_start_from_the_same_towers(captions):
 
 def test_siglip_is_the_sigmoid_loss_of_its_towers(captions, small, generator):
     model = build("SigLIP", captions, 0)
-    images, tokens = batches(captions, None)(generator)
+    images, tokens = batches(captions, Masking())(generator)
     assert model.logit_bias.item() == pytest.approx(-math.log(15))
     loss, metrics = model.loss((images, tokens))
     v, t = model.encode_image(images), model.encode_text(tokens)
@@ -699,8 +694,8 @@ def test_siglip_is_the_sigmoid_loss_of_its_towers(captions, small, generator):
 
 @pytest.mark.parametrize("masking", [None, "attributes", "words", "tokens"])
 def test_batches_show_what_they_say_and_nothing_that_is_held(captions, masking, generator):
-    assert (study.BATCH, study.SHARE) == (256, 1 / 8)
-    batch = batches(captions, masking)(generator)
+    assert (study.BATCH, Masking().share) == (256, 1 / 8)
+    batch = batches(captions, Masking(masking))(generator)
     world = Scenes(blur=0.15, occlusion=0.15)
     z = world.sample(256, torch.Generator().manual_seed(0))
     assert torch.equal(batch[0], world.render(z)) and 0.08 < float((z.blur > 0).double().mean()) < 0.22
@@ -729,7 +724,7 @@ def test_batches_show_what_they_say_and_nothing_that_is_held(captions, masking, 
 
 
 def test_graded_batches_cover_less_and_more_of_the_same_pictures(captions, generator):
-    images, tokens, more, general = graded_batches(captions)(generator)
+    images, tokens, more, general = batches(captions, PROBABILISTIC["graded"])(generator)
     z = Scenes(blur=0.15, occlusion=0.15).sample(256, torch.Generator().manual_seed(0))
     clean = Scenes().render(z)
     assert len(images) == len(tokens) == 256 and len(more) == len(general) == 64
@@ -775,10 +770,7 @@ def test_a_run_starts_from_the_tower_and_leaves_it_as_it_is(captions, small, mon
         return fit(model, *arguments, **more)
 
     monkeypatch.setattr(study, "fit", watched)
-    if arm == "graded":
-        model, history = train_graded(captions, 3, 2, tower, progress=False)
-    else:
-        model, history = train(arm, captions, 3, 2, tower, progress=False)
+    model, history = train(arm, captions, 3, 2, tower, progress=False)
     assert len(history.loss) == 2 and ("text in masked" in history.metrics) == (arm != "CLIP") and not model.training
     assert getattr(model, "alpha", None) == (None if arm == "CLIP" else 0.02)
     for name, x in before.items():
@@ -823,10 +815,10 @@ def test_a_run_goes_on_from_its_own_checkpoint(captions, small, monkeypatch, tmp
     study.trained("CLIP", captions, 1, 1, 1)
     assert drawn[2:] == ["image tower, seed 1", "CLIP, seed 1"]
     assert len(list((tmp_path / "parts" / "measured").iterdir())) == 5
-    monkeypatch.setattr(exam, "examine", lambda model, captions: {"exam": type(model).__name__})
+    monkeypatch.setattr(study, "examine", lambda model, captions: {"exam": type(model).__name__})
     drawn.clear()
-    assert study.measure_graded(0, 1, 2)["exam"] == "ProLIP" and drawn == ["graded, seed 0"] * 2
-    assert study.measure_graded(0, 1, 2).keys() == {"seconds", "exam"} and len(drawn) == 2
+    assert study.measure("graded", 0, 1, 2)["exam"] == "ProLIP" and drawn == ["graded, seed 0"] * 2
+    assert study.measure("graded", 0, 1, 2).keys() == {"seconds", "exam"} and len(drawn) == 2
 
 
 def test_a_measurement_is_a_training_and_an_examination(monkeypatch):
@@ -837,7 +829,7 @@ def test_a_measurement_is_a_training_and_an_examination(monkeypatch):
         return "model", SimpleNamespace(seconds=[1.0, 2.04])
 
     monkeypatch.setattr(study, "trained", trained)
-    monkeypatch.setattr(exam, "examine", lambda model, captions: {"exam": [model, len(captions.texts)]})
+    monkeypatch.setattr(study, "examine", lambda model, captions: {"exam": [model, len(captions.texts)]})
     assert study.measure(**study.settings("SigLIP", 2)) == {"seconds": 2.0, "exam": ["model", 2160]}
     assert asked[0][0] == "SigLIP" and asked[0][2:] == (2, study.START, study.STEPS)
 
@@ -913,7 +905,7 @@ def test_emoji_batches_hide_the_unseen_artist_and_the_test_concepts(sentences, m
 
 def test_a_tower_on_features_drops_out_in_training_alone():
     torch.manual_seed(0)
-    tower, x = emoji.Tower(), torch.randn(3, 1280)
+    tower, x = Head(), torch.randn(3, 1280)
     assert tower(x).shape == (3, tower.dim) and not torch.equal(tower(x), tower(x))
     assert torch.equal(tower.eval()(x), tower(x))
 
@@ -988,27 +980,19 @@ def bare(monkeypatch, tmp_path):
     monkeypatch.setattr(store, "SHIPPED", tmp_path / "shipped")
 
 
-def parts(name):
-    """File of entries, arm, code and measurement of all that a study has."""
-    if name == "emoji":
-        return emoji, [("prolip-emoji", arm, emoji.CODE, emoji.measure) for arm in emoji.ARMS]
-    arms = [("prolip", arm, study.CODE, study.measure) for arm in ARMS]
-    return study, [*arms, ("prolip-graded", "graded", study.CODE_GRADED, study.measure_graded)]
-
-
-@pytest.mark.parametrize("name", ["scenes", "emoji"])
-def test_what_has_not_been_measured_is_said_with_the_command(bare, monkeypatch, name):
-    module, all_parts = parts(name)
-    command = rf"3 of 3 entries .*`python -m {module.__name__}`"
-    for file, arm, code, measure in all_parts:
-        with pytest.raises(LookupError, match=f"{file}: {command}"):
+@pytest.mark.parametrize("module", [study, emoji])
+def test_what_has_not_been_measured_is_said_with_the_command(bare, monkeypatch, module):
+    name, command = module.STUDY.name, rf"of \d+ entries .*`python -m {module.__name__}`"
+    code = fingerprint(module.measure)
+    for arm in module.ARMS:
+        with pytest.raises(LookupError, match=rf"{name}: \d+ {command}"):
             module.known()
         for seed in reversed(module.SEEDS):
             settings = module.settings(arm, seed)
-            assert set(settings) == set(inspect.signature(measure).parameters)  # what makes an entry can be called so
-            store.stored(file, settings, code, lambda arm=arm, **others: {"arm": arm, **others})
-    for (_, arm, *_), (name, results) in zip(all_parts, module.known().items(), strict=True):
-        assert name == arm and [r["seed"] for r in results] == list(module.SEEDS)
+            assert set(settings) == set(inspect.signature(module.measure).parameters)  # an entry can be made so
+            store.stored(name, settings, code, lambda **settings: settings)
+    for arm, (found, results) in zip(module.ARMS, module.known().items(), strict=True):
+        assert found == arm and [r["seed"] for r in results] == list(module.SEEDS)
         assert {r["arm"] for r in results} == {arm}
     monkeypatch.setattr(module, "STEPS", module.STEPS + 1)
     with pytest.raises(LookupError, match=command):
@@ -1028,15 +1012,15 @@ def test_stored_entries_belong_to_this_code(captions, monkeypatch, tmp_path):
     """If this fails, the code of the study has changed: `python -m minilip.studies.prolip.scenes` measures afresh."""
     monkeypatch.setenv("MINILIP_HOME", str(tmp_path))  # what comes with the course is whole by itself
     known = study.known()
-    assert list(known) == [*ARMS, "graded"] and {len(results) for results in known.values()} == {len(study.SEEDS)}
+    assert list(known) == list(ARMS) and {len(results) for results in known.values()} == {len(study.SEEDS)}
     pairs = len(exam.pairs(captions, 8000, seed=5)[0])
     for arm, results in known.items():
         for result in results:
             assert all(map(math.isfinite, numbers(result))), arm
             assert set(result) >= {"seconds", "zero-shot", "selective", "retrieval", "prompts", "traversal"}
-            gaussian = arm in PROBABILISTIC or arm == "graded"
-            assert ({"captions", "pictures", "inclusion"} <= set(result)) == gaussian
-            if gaussian:
+            assert set(result) <= set(study.Result.__annotations__)
+            assert ({"captions", "pictures", "inclusion"} <= set(result)) == (arm in PROBABILISTIC)
+            if arm in PROBABILISTIC:
                 assert result["inclusion"]["pairs"] == pairs
                 assert result["captions"]["by scenes"].keys() == {str(n) for n in captions.fits.unique().tolist()}
                 assert result["traversal"]["root"] in captions.texts

@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from minilip.data.poses import PosedEmoji
-from minilip.studies.lie import robustness
-from minilip.studies.lie.robustness import BASES, CELLS, Learner, Tower, controls, examinations, lessons, pairs
+from minilip.studies.lie import readers, robustness
+from minilip.studies.lie.learners import BASES, CONTROLS, Learner, Tower, controls, pairs
+from minilip.studies.lie.readers import CELLS, examinations, lessons
+from minilip.studies.lie.robustness import counts, decode, shares
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +43,12 @@ def test_the_identity_control_moves_nothing(data, control):
 
 def test_controls_differ_from_the_operator_in_t_alone(data):
     z, z_g, angle = torch.randn(8, 64), torch.randn(8, 64), torch.randn(8)
-    torch.manual_seed(0)
-    learners = {control: Learner("simclr", control) for control in ("operator", "shuffled", "identity", "angle")}
-    for learner in learners.values():
-        learner.load_state_dict(learners["operator"].state_dict())
-    t = {control: learner._coordinates(z, z_g, angle) for control, learner in learners.items()}
+    operator = Learner("simclr", "operator").operator
+    names = ("operator", "shuffled", "identity", "angle", "positives + operator", "positives + identity")
+    t = {name: CONTROLS[name].t(operator, z, z_g, angle) for name in names}
+    assert torch.equal(t["operator"], operator.infer(z, z_g))
+    assert torch.equal(t["positives + operator"], t["operator"])
+    assert torch.equal(t["positives + identity"], t["identity"])
     assert torch.equal(t["shuffled"], t["operator"].roll(1, dims=0))
     assert torch.equal(t["identity"], torch.zeros(8, 1))
     assert torch.equal(t["angle"], angle[:, None])
@@ -99,10 +102,10 @@ def turning(n=40, poses=24, frequencies=(1, 2), still=2):
 
 def test_the_angle_is_read_from_features_that_turn_and_not_from_noise(data):
     z = turning(len(data.images))
-    assert robustness.angle_error(z, data) == 0
+    assert readers.angle_error(z, data) == 0
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(1))
-    assert 60 <= robustness.angle_error(noise, data) <= 120
-    values = torch.linalg.eigvals(robustness.turns(z, data, strength=1e-6)[1])
+    assert 60 <= readers.angle_error(noise, data) <= 120
+    values = torch.linalg.eigvals(readers.turns(z, data, strength=1e-6)[1])
     assert sorted(round(float(v) * 24 / (2 * math.pi)) for v in values.angle()) == [-2, -1, 0, 0, 1, 2]
 
 
@@ -121,7 +124,7 @@ def test_readers_read_a_tower_that_knows_the_concept(data):
             keys = [(255 * p).round().to(torch.uint8).numpy().tobytes() for p in x]
             return F.one_hot(torch.tensor([self.table.get(k, 0) for k in keys]), 64).float() * self.scale
 
-    right = robustness.read(Cheat(), data, seed=0, tune=1)
+    right = readers.read(Cheat(), data, seed=0, tune=1)
     assert set(right) == {"linear probe", "1-NN", "fine-tuned"}
     for reader in ("linear probe", "1-NN"):
         for cell, hits in right[reader].items():
@@ -139,6 +142,20 @@ def test_tower_keeps_places_apart():
     assert float((a - b).norm() / a.norm()) > 0.05
 
 
+def test_counts_are_read_as_they_were_written(data):
+    rows = data.typical.nonzero()[:, 0].repeat_interleave(12)
+    hits = torch.rand(len(rows), generator=torch.Generator().manual_seed(0)) < 0.8
+    text = counts(data, rows, hits)
+    expected = [int(hits[data.concept[rows] == c].sum()) for c in range(len(data.labels))]
+    assert decode(text).tolist() == expected and max(expected) > 9 and len(text) == 12
+    assert decode(text).tolist() == [int(digit, 36) for digit in text]
+
+
+def test_shares_are_hits_over_pictures_in_each_cell():
+    result = {"hits": {"1-NN": {"a": "19", "b": "00"}}, "examined": {"a": "2I", "b": "11"}, "r": None}
+    assert shares(result) == {"hits": {"1-NN": {"a": 0.5, "b": 0.0}}, "examined": {"a": 20, "b": 2}, "r": None}
+
+
 def test_stored_entries_belong_to_this_code():
     """If this fails, the code of the protocol changed: `python -m minilip.studies.lie.robustness` measures afresh."""
     entries = robustness.known()
@@ -146,4 +163,4 @@ def test_stored_entries_belong_to_this_code():
     for result in entries.values():
         for by_cell in result["hits"].values():
             for cell, hits in by_cell.items():
-                assert all(int(h, 36) <= int(n, 36) for h, n in zip(hits, result["examined"][cell], strict=True))
+                assert bool((decode(hits) <= decode(result["examined"][cell])).all())

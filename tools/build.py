@@ -1,5 +1,7 @@
 """Build the notebooks: course/ in; notebooks/, exercises/, solutions/, RESULTS.md and the README's map out.
 
+What the exercises ask goes to minilip/course/exercises.json: whoever grades has it with the library.
+
     python -m tools.build             execute every lesson and every solution
     python -m tools.build 07          execute lesson 07 (any number of beginnings of names)
     python -m tools.build --changed   execute the notebooks whose code is not that of the committed ones
@@ -118,7 +120,7 @@ class Course:
         return f"<!-- map -->\n\n{table(rows)}\n<!-- /map -->"
 
     def pages(self) -> dict[str, str]:
-        """README.md with its map, and RESULTS.md from the claims in the executed lessons."""
+        """README.md with its map, RESULTS.md from the claims in the executed lessons, and what the exercises ask."""
         readme = load(self.root / "README.md")
         if not MAP.search(readme):
             raise BuildError("README.md: no <!-- map --> line with a <!-- /map --> line below it")
@@ -143,7 +145,12 @@ class Course:
             f"{len(verdicts)} claims: {yes} hold, {no} do not, {untestable} are not testable here, "
             f"{unjudged} not judged.\n{sections}"
         )
-        return {"README.md": MAP.sub(lambda _: self.map(""), readme), "RESULTS.md": results}
+        asked = {x.name: [exercise._asdict() for exercise in x.exercises] for x in self.lessons if x.exercises}
+        return {
+            "README.md": MAP.sub(lambda _: self.map(""), readme),
+            "RESULTS.md": results,
+            "minilip/course/exercises.json": json.dumps(asked, indent=1) + "\n",
+        }
 
 
 def table(rows: list[list[str]]) -> str:

@@ -6,6 +6,7 @@ CONTRIBUTING.md says what the files must look like; every refusal names the file
 import ast
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import jupytext
 from nbformat import NotebookNode
@@ -91,20 +92,30 @@ def unbound(solution: list[str], where: str) -> list[str]:
     return [f"{name} = ..." for name in dict.fromkeys(names)] or ["..."]
 
 
-def exercise_minutes(lesson: str, cells: list[NotebookNode], stubs: list[NotebookNode]) -> list[int]:
-    """The minutes of each exercise; refuses one that a learner could not plan, check or get help with."""
+class Asked(NamedTuple):
+    """An exercise as its learner is asked it: "7.1", "implement", 15, {"clip.clip_loss": "my_clip_loss"}."""
+
+    number: str
+    kind: str
+    minutes: int
+    checks: dict[str, str]  # the name of each check, and the learner's name for what it judges
+
+
+def asked(lesson: str, cells: list[NotebookNode], stubs: list[NotebookNode]) -> list[Asked]:
+    """The exercises; refuses one that a learner could not plan, check or get help with."""
     starts = [k for k, c in enumerate(cells) if c.cell_type == "code" and re.match("#+ *exercise", c.source, re.I)]
     ends = [*starts, len(cells)][1:]
     for cell in cells[: [*starts, len(cells)][0]]:
         if cell.cell_type == "code" and re.search(rf'\bcheck\(\s*"|{BEGIN}', cell.source):
             raise BuildError(f"{cell.where}: an exercise without a header like {LIKE}")
-    minutes = []
+    found = []
     for number, (start, end) in enumerate(zip(starts, ends, strict=True), 1):
         where, header = cells[start].where, HEADER.fullmatch(first_line(cells[start]))
         if not header or header[1] != f"{lesson}.{number}":
             raise BuildError(f"{where}: expected exercise {lesson}.{number} with a header like {LIKE}")
         text = "\n".join(code(stubs[start:end]))
         checks = set(re.findall(r'^[^#\n]*\bcheck\(\s*"([^"]+)"', text, re.M))
+        bound = {check: name for name, check in re.findall(r'^(\w+) = check\("([^"]+)", \1\)\.use$', text, re.M)}
         hints = set(re.findall(r'^# *hint\("([^"]+)"\)', text, re.M))
         if re.search(r"^[^#\n]*\bhint\(", text, re.M):
             raise BuildError(f"{where}: comment the hint out, or running all cells spoils the exercise")
@@ -115,10 +126,12 @@ def exercise_minutes(lesson: str, cells: list[NotebookNode], stubs: list[Noteboo
             raise BuildError(f"{where}: no check")
         elif checks != hints:
             raise BuildError(f"{where}: a check without a hint, or the reverse: {', '.join(sorted(checks ^ hints))}")
+        elif unnamed := checks - bound.keys():
+            raise BuildError(f'{where}: a check is called as f = check("...", f).use, not {", ".join(sorted(unnamed))}')
         elif not any(BEGIN in source for source in code(cells[start:end])):
             raise BuildError(f"{where}: no solution markers, so it is solved before it is begun")
-        minutes.append(int(header[3]))
-    return minutes
+        found.append(Asked(header[1], header[2], int(header[3]), bound))
+    return found
 
 
 class Lesson:
@@ -134,7 +147,8 @@ class Lesson:
         self.stubs = [strip_solutions(cell) for cell in self.solutions]
         if self.solutions:
             self.heading(self.solutions)
-        self.minutes = exercise_minutes(self.number.lstrip("0"), self.solutions, self.stubs)
+        self.exercises = asked(self.number.lstrip("0"), self.solutions, self.stubs)
+        self.minutes = [exercise.minutes for exercise in self.exercises]
 
     def heading(self, cells: list[NotebookNode]) -> str:
         start = f"# {self.number} · "

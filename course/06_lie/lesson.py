@@ -34,7 +34,7 @@ from scipy.stats import spearmanr
 
 from minilip import lie
 from minilip.studies.lie import route as orbit_study
-from minilip.studies.lie import orbits
+from minilip.studies.lie import learners, orbits, readers
 from minilip.course import plot
 from minilip.studies.lie import robustness
 from minilip.data.poses import PosedEmoji
@@ -449,15 +449,15 @@ for seed in range(budget(cpu=3, quick=1)):
 # Training all of it takes about two hours on one core. Here we train one entry, VICReg with the operator, and watch the doors; the table comes from `python -m minilip.studies.lie.robustness`, which runs the code of this course and keeps its results under a digest of that code.
 
 # %%
-show(robustness.Learner.loss)
+show(learners.Learner.loss)
 
 # %%
 torch.manual_seed(0)
-learner = robustness.Learner("vicreg", "operator").to(device)
+learner = learners.Learner("vicreg", "operator").to(device)
 COLLAPSE_STEPS = budget(cpu=150, gpu=350, quick=3)
-history = fit(learner, robustness.pairs(data, 128, device), COLLAPSE_STEPS, weight_decay=0.0, label="VICReg + operator")
-collapsed_z = robustness.embed(learner.tower, data)  # (I, T, D)
-collapsed_t, collapsed_angle, r_collapsed = robustness.follow(learner.operator, collapsed_z, data)
+history = fit(learner, learners.pairs(data, 128, device), COLLAPSE_STEPS, weight_decay=0.0, label="VICReg + operator")
+collapsed_z = readers.embed(learner.tower, data)  # (I, T, D)
+collapsed_t, collapsed_angle, r_collapsed = readers.follow(learner.operator, collapsed_z, data)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
 for name, label, colour in (
@@ -477,7 +477,7 @@ plt.show()
 size, p_value = spearmanr(abs(np.asarray(collapsed_t)), abs(np.asarray(collapsed_angle)))
 print(f"rank correlation of |t| with |angle|: {size:.2f} (p = {p_value:.0e}, {len(collapsed_t)} pairs)")
 with torch.no_grad():  # two views of the same picture in the same pose: there is nothing to turn
-    a, b, _, _ = robustness.pairs(data, 128, device)(torch.Generator(device).manual_seed(9))
+    a, b, _, _ = learners.pairs(data, 128, device)(torch.Generator(device).manual_seed(9))
     z_a, z_b = learner.tower(a), learner.tower(b)
     still = (z_a - z_b).square().mean()
     moved = (learner.operator(z_a, learner.operator.infer(z_a, z_b)) - z_b).square().mean()
@@ -492,7 +492,7 @@ print(f"two augmentations of one pose: the operator takes away {1 - moved / stil
 
 # %%
 known = robustness.known()
-expected = len(robustness.SEEDS) * sum(len(robustness.controls(base)) for base in robustness.BASES)
+expected = len(robustness.SEEDS) * sum(len(learners.controls(base)) for base in learners.BASES)
 print(f"{len(known)} of {expected} entries measured with this code")
 NAMES = {
     "alone": "alone",
@@ -507,7 +507,7 @@ NAMES = {
 
 
 def digits(text):
-    return np.array([int(digit, 36) for digit in text])
+    return robustness.decode(text).numpy()
 
 
 def per_concept(base, control, reader, cell, part=None):
@@ -517,7 +517,7 @@ def per_concept(base, control, reader, cell, part=None):
         result = known[base, control, seed]
         number = digits(result["examined"][cell])
         # A concept with varied drawings has a single typical-only one: 8 new poses are examined, else 3 x 8.
-        mixed = digits(result["examined"][robustness.CELLS[0]]) == 8
+        mixed = digits(result["examined"][readers.CELLS[0]]) == 8
         use = {None: number > 0, "by instance": mixed, "by concept": ~mixed}[part]
         hits.append(digits(result["hits"][reader][cell]) * use)
         many.append(number * use)
@@ -542,13 +542,13 @@ for reader in ("linear probe", "1-NN", "fine-tuned"):
         f"\n{reader}: accuracy in %, mean of {len(robustness.SEEDS)} seeds; "
         "in brackets the gain over the base alone in points, with its 95 % interval"
     )
-    print(f"{'':31}" + "".join(f"{cell:>32}" for cell in robustness.CELLS))
-    for base in robustness.BASES:
+    print(f"{'':31}" + "".join(f"{cell:>32}" for cell in readers.CELLS))
+    for base in learners.BASES:
         for control in NAMES:
-            if control not in robustness.controls(base):
+            if control not in learners.controls(base):
                 continue
             cells = []
-            for cell in robustness.CELLS:
+            for cell in readers.CELLS:
                 mean = score(base, control, reader, cell).mean()
                 points, low, high = gain(base, control, reader, cell)
                 cells.append(
@@ -563,9 +563,9 @@ for reader in ("linear probe", "1-NN", "fine-tuned"):
 SHOWN = ("alone", "operator", "identity", "shuffled", "angle")
 COLOURS = dict(zip(SHOWN, (plot.BLACK, plot.BLUE, plot.RED, plot.ORANGE, plot.GREEN)))
 figure, axes = plt.subplots(1, 3, figsize=(8, 4.4), sharey=True)
-for ax, cell in zip(axes, robustness.CELLS):
+for ax, cell in zip(axes, readers.CELLS):
     labels = []
-    for i, (base, control) in enumerate((b, c) for b in robustness.BASES for c in SHOWN):
+    for i, (base, control) in enumerate((b, c) for b in learners.BASES for c in SHOWN):
         values = score(base, control, "linear probe", cell)
         y = i + i // len(SHOWN)
         ax.barh(y, values.mean(), color=COLOURS[control], alpha=0.75)
@@ -580,7 +580,7 @@ plt.show()
 print("the sources' gains in points, and ours with the linear probe (operator; identity instead)")
 SOURCES = {"mae": (13.7, 10.3, 12.4), "vicreg": (7.7, 1.2, 0.2)}
 for base, theirs in SOURCES.items():
-    for cell, points in zip(robustness.CELLS, theirs):
+    for cell, points in zip(readers.CELLS, theirs):
         ours = [gain(base, control, "linear probe", cell)[0] for control in ("operator", "identity")]
         print(f"{base:7} {cell:24} {points:+5.1f}      {ours[0]:+5.1f}; {ours[1]:+5.1f}")
 
@@ -601,10 +601,10 @@ for base, theirs in SOURCES.items():
 
 # %%
 print("known drawing in a new pose, linear probe, %   by instance   by concept")
-for base in robustness.BASES:
+for base in learners.BASES:
     for control in ("alone", "operator", "identity"):
         split = [
-            score(base, control, "linear probe", robustness.CELLS[0], part).mean()
+            score(base, control, "linear probe", readers.CELLS[0], part).mean()
             for part in ("by instance", "by concept")
         ]
         print(f"{base:8}{NAMES[control]:30}" + "".join(f"{x:13.1f}" for x in split))
@@ -616,9 +616,9 @@ for base in robustness.BASES:
 
 # %%
 print(f"{'':32}{'pose share of variance':>24}{'angle read, median error':>26}{'|r| of t and angle':>20}")
-for base in robustness.BASES:
+for base in learners.BASES:
     for control in NAMES:
-        if control in robustness.controls(base):
+        if control in learners.controls(base):
             entries = [known[base, control, seed] for seed in robustness.SEEDS]
             r = "" if entries[0]["r"] is None else f"{np.mean([e['r'] for e in entries]):.2f}"
             print(
@@ -640,9 +640,9 @@ show(orbits.PoseContrast.contrast)
 torch.manual_seed(0)
 keeper = orbits.PoseContrast().to(device)
 history = fit(
-    keeper, robustness.pairs(data, 128, device), budget(cpu=350, quick=3), weight_decay=0.0, label="pose as a negative"
+    keeper, learners.pairs(data, 128, device), budget(cpu=350, quick=3), weight_decay=0.0, label="pose as a negative"
 )
-z = orbits.standardise(robustness.embed(keeper.tower, data), data)  # (I, T, D)
+z = orbits.standardise(readers.embed(keeper.tower, data), data)  # (I, T, D)
 v, u = z[data.varied], z[data.unknown]  # (V, T, D), (U, T, D)
 share = (z - z.mean(dim=1, keepdim=True)).square().mean() / z.square().mean()
 collapsed_share = (collapsed_z - collapsed_z.mean(dim=1, keepdim=True)).square().mean() / (
@@ -656,7 +656,7 @@ print(f"pose share of the variance {share:.2f}; in the run above {collapsed_shar
 # Nothing in the training asked for that. Test it without any operator: fit by ridge regression the matrix that takes each feature to that of the same drawing 15 or 45 degrees on, on the varied drawings; apply it to the unknown ones.
 
 # %%
-maps = robustness.turns(z, data)  # (T, D, D)
+maps = readers.turns(z, data)  # (T, D, D)
 for k in (1, 3, 12):
     away = u.roll(-k, dims=1)
     print(
@@ -681,8 +681,8 @@ for name, line in (("network", network_line), ("PCA of pixels", pixel_line)):
     left_over = line["gap with map"] / line["gap without"]
     print(
         f"{name:14} 45°: one matrix leaves {left_over:.3f} of the squared difference; "
-        f"1-NN with ridge maps, new pose {line['nearest'][robustness.CELLS[0]]:.1%}, "
-        f"unknown in any pose {line['nearest'][robustness.CELLS[1]]:.1%}"
+        f"1-NN with ridge maps, new pose {line['nearest'][readers.CELLS[0]]:.1%}, "
+        f"unknown in any pose {line['nearest'][readers.CELLS[1]]:.1%}"
     )
 
 # %% [markdown]
@@ -866,8 +866,8 @@ panel(
 # %%
 studies = orbit_study.known()
 print(f"{len(studies)} of {len(orbit_study.SEEDS)} seeds measured with this code")
-KN, PARTS = robustness.CELLS[0], ("by instance", "by concept")
-COLUMNS = [KN, *(f"{KN}, {part}" for part in PARTS), *robustness.CELLS[1:]]
+KN, PARTS = readers.CELLS[0], ("by instance", "by concept")
+COLUMNS = [KN, *(f"{KN}, {part}" for part in PARTS), *readers.CELLS[1:]]
 ROWS = {
     "the same features alone": [s["plain"] for s in studies],
     "+ orbit in other planes, 16 points": [s["refined"]["orbit in other planes"] for s in studies],
@@ -891,7 +891,7 @@ for name, row in PIXEL_ROWS.items():
     print(f"{name:38}" + "".join(f"{100 * row[c]:>24.1f}" for c in COLUMNS))
 
 figure, ax = plt.subplots(figsize=(8, 2.8))
-for cell, colour in zip((KN, robustness.CELLS[1], robustness.CELLS[2]), (plot.BLUE, plot.RED, plot.GREEN)):
+for cell, colour in zip((KN, readers.CELLS[1], readers.CELLS[2]), (plot.BLUE, plot.RED, plot.GREEN)):
     lines = 100 * np.array(
         [[s["plain"][cell], *(s["refined"]["orbit"][str(k)][cell] for k in orbit_study.POINTS)] for s in studies]
     )
@@ -972,7 +972,7 @@ def over_both(base, control, over, cell, reader="linear probe"):
 
 
 for base, theirs in SOURCES.items():
-    for cell, points in zip(robustness.CELLS, theirs):
+    for cell, points in zip(readers.CELLS, theirs):
         name = f"lie-{base}-{cell.replace(', ', '-').replace(' ', '-')}"
         mean, low, high, _ = over_both(base, "operator", "alone", cell)
         others = {reader: gain(base, "operator", reader, cell)[0] for reader in ("1-NN", "fine-tuned")}
@@ -1000,7 +1000,7 @@ for base, theirs in SOURCES.items():
             note="same losses, same pairs, t = 0; holds if the operator earns more than half of the gain, and its "
             "interval over seeds and concepts lies above 0",
         )
-follows = [known[base, "operator", seed]["r"] for base in robustness.BASES for seed in robustness.SEEDS]
+follows = [known[base, "operator", seed]["r"] for base in learners.BASES for seed in robustness.SEEDS]
 claim(
     "lie-t-end-to-end",
     says="trained end to end, t infers the transformation",
@@ -1051,7 +1051,7 @@ claim(
     f"know the angles, names {pixel_line['nearest'][KN]:.1%} without a network",
 )
 upright_change = [
-    100 * (s["refined"]["orbit"]["16"][robustness.CELLS[2]] - s["plain"][robustness.CELLS[2]]) for s in studies
+    100 * (s["refined"]["orbit"]["16"][readers.CELLS[2]] - s["plain"][readers.CELLS[2]]) for s in studies
 ]
 claim(
     "lie-orbit-typical",

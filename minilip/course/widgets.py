@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from minilip.course import emit
+from minilip.course.showing import emit
 
 WIDTH = 800  # pixels of the static picture
 LIMIT = 60_000  # bytes of it

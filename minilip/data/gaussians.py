@@ -62,6 +62,7 @@ class Gaussians:
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """N pairs: x (N, D) and c (N, D), on the generator's device."""
         _check.count("n", n)
+        _check.generator("generator", generator)
         c, noise = torch.randn(2, n, self.dim, generator=generator, device=generator.device)  # (N, D) each
         return self.correlation * c + math.sqrt(1 - self.correlation**2) * noise, c
 

@@ -55,8 +55,11 @@ class Latents:
         """A copy with some latents set by hand: `latents.with_(angle=torch.zeros(8, 1))`."""
         for name, value in changes.items():
             _check.choice("latent", name, [f.name for f in fields(self)])
-            if value.shape != getattr(self, name).shape:
-                _check.fail(name, f"shape {tuple(getattr(self, name).shape)}", tuple(value.shape))
+            old = getattr(self, name)
+            _check.tensor(name, value, floating=old.is_floating_point())
+            if value.shape != old.shape:
+                _check.fail(name, f"shape {tuple(old.shape)}", tuple(value.shape))
+            _check.finite(name, value)
         return replace(self, **changes)
 
     def place(self) -> Tensor:

@@ -75,12 +75,13 @@ class Scenes:
         noise: float = 0.0,
     ):
         _check.count("size", size, 8)
-        if objects not in (1, 2):
+        _check.count("objects", objects)
+        if objects > 2:
             _check.fail("objects", "1 or 2", repr(objects))
         for name, share in (("blur", blur), ("occlusion", occlusion)):
-            if not 0 <= share <= 1:
+            if not 0 <= _check.number(name, share) <= 1:
                 _check.fail(name, "a share between 0 and 1", share)
-        if not (math.isfinite(noise) and noise >= 0):
+        if _check.number("noise", noise) < 0:
             _check.fail("noise", "a finite standard deviation of at least 0", noise)
         if not backgrounds:
             _check.fail("backgrounds", f"at least one of {', '.join(BACKGROUNDS)}", "none")
@@ -96,6 +97,7 @@ class Scenes:
         Two objects stand either side of the axis of their relation, and never share both colour and shape.
         """
         _check.count("n", n)
+        _check.generator("generator", generator)
         g, o, device = generator, self.objects, generator.device
 
         def integers(high: int, *shape: int) -> Tensor:
@@ -159,6 +161,8 @@ class Scenes:
         _check.choice("occluder_colour", occluder_colour, tuple(OCCLUDER_RGB))
         if self.noise and generator is None:
             _check.fail("generator", "a torch.Generator, because this world has pixel noise", "None")
+        if generator is not None:
+            _check.generator("generator", generator)
         device, n = latents.shape.device, len(latents)
         images = torch.empty(n, 3, self.size, self.size, device=device)
         step = _CHUNK if device.type == "cpu" else max(n, 1)
@@ -181,7 +185,8 @@ class Scenes:
         """
         if attributes is None:
             detail = 3 if detail is None else detail
-            if isinstance(detail, bool) or detail not in range(len(DETAILS)):
+            _check.count("detail", detail, least=0)
+            if detail >= len(DETAILS):
                 _check.fail("detail", f"a whole number from 0 to {len(DETAILS) - 1}", repr(detail))
             attributes = DETAILS[detail]
         elif detail is not None:

@@ -16,8 +16,9 @@ from minilip import _check
 @torch.no_grad()
 def encode(function: Callable[[Tensor], Tensor], inputs: Tensor, batch: int = 512) -> Tensor:
     """Apply an encoder to many inputs, `batch` at a time, without gradients. (N, ...) -> (N, D) float32"""
-    _check.count("batch", batch)
-    if len(inputs) == 0:
+    batch = _check.count("batch", batch)
+    _check.tensor("inputs", inputs)
+    if inputs.dim() == 0 or len(inputs) == 0:
         _check.fail("inputs", "at least one", "none")
     return torch.cat([function(part).float() for part in inputs.split(batch)])  # (N, D)
 

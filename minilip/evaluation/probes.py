@@ -30,6 +30,7 @@ def linear_probe(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor, strength:
         accuracy in [0, 1]
     """
     _probe_inputs(x, y, x_test, y_test)
+    _check.positive("strength", strength)
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
     a, b = _features(x, x_test)
     with warnings.catch_warnings():
@@ -50,11 +51,16 @@ def few_shot(
         ValueError: a class has fewer than k examples.
     """
     _probe_inputs(x, y, x_test, y_test)
+    _check.count("repeats", repeats)
+    seed = _check.count("seed", seed, least=0)
+    if not isinstance(shots, Sequence) or not shots:
+        _check.fail("shots", "one or more whole numbers", repr(shots))
     fewest = int(y.unique(return_counts=True)[1].min())
     generator = torch.Generator().manual_seed(seed)
     out: dict[int, list[float]] = {}
     for k in shots:
-        if k < 1 or k > fewest:
+        _check.count("shots", k)
+        if k > fewest:
             _check.fail("shots", f"1 to {fewest} (the rarest class)", k)
         for _ in range(repeats):
             order = torch.randperm(len(y), generator=generator)
@@ -66,7 +72,8 @@ def few_shot(
 def knn(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor, k: int = 20) -> float:
     """Test accuracy of the majority among the k nearest training features by cosine."""
     _probe_inputs(x, y, x_test, y_test)
-    if not 1 <= k <= len(x):
+    _check.count("k", k)
+    if k > len(x):
         _check.fail("k", f"1 to {len(x)} neighbours", k)
     a, b = _features(x, x_test)
     model = KNeighborsClassifier(k, metric="cosine").fit(a, y.cpu().numpy())
@@ -84,7 +91,8 @@ def _probe_inputs(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor) -> None:
     if x.shape[1] != x_test.shape[1]:
         _check.fail("x_test", f"{x.shape[1]} features", x_test.shape[1])
     for name, labels, features in (("y", y, x), ("y_test", y_test, x_test)):
-        if labels.shape != (len(features),) or labels.is_floating_point():
-            _check.fail(name, f"({len(features)},) whole numbers", f"{labels.dtype} {tuple(labels.shape)}")
+        whole = isinstance(labels, Tensor) and not (labels.is_floating_point() or labels.is_complex())
+        if not whole or labels.shape != (len(features),):
+            _check.fail(name, f"({len(features)},) whole numbers", _check.described(labels))
     if len(y.unique()) < 2:
         _check.fail("y", "at least two classes", "one")

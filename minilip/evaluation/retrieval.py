@@ -33,6 +33,8 @@ def ranks(similarity: Tensor, match: Tensor) -> Tensor:
     Raises:
         ValueError: shapes disagree, a score is not finite, or a query has no right item.
     """
+    _check.tensor("similarity", similarity)
+    _check.tensor("match", match)
     if similarity.dim() != 2 or similarity.numel() == 0:
         _check.fail("similarity", "shape (Q, G)", tuple(similarity.shape))
     _check.finite("similarity", similarity)
@@ -61,6 +63,10 @@ def retrieval(similarity: Tensor, match: Tensor, at: Sequence[int] = (1, 5, 10))
     Returns:
         {"R@1": ..., "R@5": ..., "R@10": ..., "median rank": ...}
     """
+    if not isinstance(at, Sequence) or not at:
+        _check.fail("at", "one or more whole numbers", repr(at))
+    for k in at:
+        _check.count("at", k)
     rank = ranks(similarity, match).double()
     found = {f"R@{k}": float((rank <= k).double().mean()) for k in at}
     return {**found, "median rank": float(np.median(rank.cpu()))}

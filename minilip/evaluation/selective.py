@@ -33,8 +33,10 @@ def risk_coverage(confidence: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: shapes differ, no items, a confidence that is not finite, answers that are not bool.
 
-    Source: El-Yaniv and Wiener 2010, Geifman and El-Yaniv 2017 (arXiv 1705.08500); lesson 12.
+    Source: El-Yaniv and Wiener 2010, Geifman and El-Yaniv 2017 (arXiv 1705.08500); lesson 12b.
     """
+    _check.tensor("confidence", confidence)
+    _check.tensor("right", right)
     if confidence.dim() != 1 or len(confidence) == 0:
         _check.fail("confidence", "shape (N,)", tuple(confidence.shape))
     if right.shape != confidence.shape or right.dtype != torch.bool:
@@ -64,6 +66,6 @@ def aurc(confidence: Tensor, right: Tensor) -> float:
     Returns:
         from 0 to 1
 
-    Source: Geifman, Uziel and El-Yaniv 2019 (arXiv 1805.08206); lesson 12.
+    Source: Geifman, Uziel and El-Yaniv 2019 (arXiv 1805.08206); lesson 12b.
     """
     return float(risk_coverage(confidence, right)[1].mean())

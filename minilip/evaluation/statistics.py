@@ -33,6 +33,8 @@ def interval(
         draws: number of resamples.
         seed: of the resampling.
     """
+    _check.count("draws", draws)
+    _check.count("seed", seed, least=0)
     v = np.asarray(values, dtype=float)
     if v.ndim != 1 or len(v) < 2 or not np.isfinite(v).all():
         _check.fail("values", "at least two finite numbers in a row", f"shape {v.shape}")

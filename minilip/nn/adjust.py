@@ -20,8 +20,10 @@ def crop(images: Tensor, box: Tensor) -> Tensor:
     A box, (B, 4), is left, top, width and height in units of the picture's; a negative width is read right to left.
     """
     check_images(images)
+    _check.tensor("box", box)
     if tuple(box.shape) != (len(images), 4):
         _check.fail("box", f"shape ({len(images)}, 4)", tuple(box.shape))
+    _check.finite("box", box)
     left, top, width, height = box.to(images.dtype).unbind(dim=1)  # (B,) each
     zero = torch.zeros_like(left)
     across = torch.stack([width, zero, 2 * left + width - 1], dim=1)  # (B, 3), the picture goes from -1 to 1
@@ -85,6 +87,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
 def _amount(name: str, x: Tensor, images: Tensor, least: float = 0.0, most: float = 1e6) -> Tensor:
     """One amount for each picture, checked and shaped to go with them: (B,) -> (B, 1, 1, 1)"""
     check_images(images)
+    _check.tensor(name, x)
     if tuple(x.shape) != (len(images),):
         _check.fail(name, f"shape ({len(images)},), one for each picture", tuple(x.shape))
     if not (x.min() >= least and x.max() <= most):

@@ -55,7 +55,9 @@ def move(
         ValueError: not a batch of pictures, or a bound out of range.
     """
     check_images(images)
-    if not 0 < zoom[0] <= zoom[1] or degrees < 0 or shift < 0:
+    _check.generator("generator", generator)
+    _bounds("zoom", zoom)
+    if not 0 < zoom[0] <= zoom[1] or _check.number("degrees", degrees) < 0 or _check.number("shift", shift) < 0:
         _check.fail("zoom, degrees, shift", "0 < zoom[0] <= zoom[1] and the others at least 0", (zoom, degrees, shift))
     b = len(images)
     angle = _rand(b, -math.radians(degrees), math.radians(degrees), generator)  # (B,)
@@ -83,8 +85,8 @@ def recolour(images: Tensor, generator: torch.Generator, strength: float = 0.25)
         ValueError: not a batch of pictures, or strength outside [0, 0.3], beyond which a row of M can sum to nothing.
     """
     check_images(images)
-    if not 0 <= strength <= 0.3:
-        _check.fail("strength", "0 to 0.3", strength)
+    _check.generator("generator", generator)
+    _within("strength", strength, 0.3)
     b, device = len(images), generator.device
     mix = torch.eye(3, device=device) + strength * torch.randn(b, 3, 3, generator=generator, device=device).clamp_(
         -1, 1
@@ -122,6 +124,9 @@ def random_resized_crop(
     Source: Chen et al. 2020, appendix A; lesson 03.
     """
     check_images(images)
+    _check.generator("generator", generator)
+    _bounds("area", area)
+    _bounds("aspect", aspect)
     if not 0 < area[0] <= area[1] <= 1:
         _check.fail("area", "0 < area[0] <= area[1] <= 1", area)
     if not 0 < aspect[0] <= 1 <= aspect[1] < math.inf:
@@ -167,6 +172,7 @@ def colour_jitter(
     Source: Chen et al. 2020, appendix A; lesson 03.
     """
     check_images(images)
+    _check.generator("generator", generator)
     b = len(images)
     changed = (_rand(b, 0, 1, generator) < _within("probability", probability, 1)).float()  # (B,)
     amounts = []
@@ -229,3 +235,10 @@ def _within(name: str, value: float, most: float = 1e6) -> float:
     if not 0 <= _check.number(name, value) <= most:
         _check.fail(name, f"0 to {most:g}", value)
     return value
+
+
+def _bounds(name: str, value: tuple[float, float]) -> None:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        _check.fail(name, "two numbers, the lower first", repr(value))
+    for bound in value:
+        _check.number(name, bound)

@@ -17,8 +17,9 @@ from minilip.nn.transformer import Block
 
 
 def check_tokens(x: Tensor, vocabulary: int) -> None:
-    if x.dim() != 2 or x.dtype != torch.int64 or x.numel() == 0:
-        _check.fail("tokens", "int64 of shape (B, L)", f"{x.dtype} of shape {tuple(x.shape)}")
+    _check.count("vocabulary", vocabulary)
+    if not isinstance(x, Tensor) or x.dim() != 2 or x.dtype != torch.int64 or x.numel() == 0:
+        _check.fail("tokens", "int64 of shape (B, L)", _check.described(x))
     low, high = int(x.min()), int(x.max())
     if low < 0 or high >= vocabulary:
         _check.fail("tokens", f"numbers from 0 to {vocabulary - 1}", f"{low} to {high}")
@@ -52,6 +53,7 @@ class TextTransformer(nn.Module):
         super().__init__()
         for name, value in (("vocabulary", vocabulary), ("length", length), ("dim", dim), ("depth", depth)):
             _check.count(name, value)
+        _check.count("heads", heads)
         _check.count("readouts", readouts)
         if dim % heads:
             _check.fail("dim", f"a multiple of {heads} heads", dim)

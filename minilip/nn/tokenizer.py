@@ -51,6 +51,8 @@ class Tokenizer:
     """
 
     def __init__(self, sentences: Iterable[str], length: int | None = None, least: int = 1):
+        if isinstance(sentences, str) or not isinstance(sentences, Iterable):
+            _check.fail("sentences", "several strings", repr(sentences))
         split = [words(s) for s in sentences]
         counts = Counter(w for row in split for w in row if w not in SPECIAL)
         if not counts:
@@ -81,8 +83,8 @@ class Tokenizer:
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Tokens to sentences, padding left out. (B, L) -> B strings"""
-        if tokens.dim() != 2 or tokens.dtype != torch.int64:
-            _check.fail("tokens", "int64 of shape (B, L)", f"{tokens.dtype} of shape {tuple(tokens.shape)}")
+        if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.dtype != torch.int64:
+            _check.fail("tokens", "int64 of shape (B, L)", _check.described(tokens))
         if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < len(self):
             _check.fail("tokens", f"numbers from 0 to {len(self) - 1}", f"{int(tokens.min())} to {int(tokens.max())}")
         return [" ".join(self.vocabulary[t] for t in row if t != PAD) for row in tokens.tolist()]
@@ -94,6 +96,9 @@ def fill(templates: str | Sequence[str], names: Sequence[str]) -> list[list[str]
     >>> fill(["a photo of a {}", "the {}"], ["cat", "apple"])
     [['a photo of a cat', 'the cat'], ['a photo of an apple', 'the apple']]
     """
+    for name, x in (("templates", templates), ("names", names)):
+        if not isinstance(x, Sequence):
+            _check.fail(name, "a list of strings", repr(x))
     templates = [templates] if isinstance(templates, str) else list(templates)
     if not templates or not names:
         _check.fail("templates and names", "at least one of each", f"{len(templates)} and {len(names)}")

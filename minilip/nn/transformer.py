@@ -9,12 +9,18 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from minilip import _check
+
 
 class Block(nn.Module):
     """One pre-norm Transformer block (Vaswani et al. 2017; pre-norm as in Xiong et al. 2020). (B, L, D) -> (B, L, D)"""
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
+        _check.count("dim", dim)
+        _check.count("heads", heads)
+        if dim % heads:
+            _check.fail("dim", f"a multiple of {heads} heads", dim)
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)

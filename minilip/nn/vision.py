@@ -17,8 +17,9 @@ from minilip.nn.transformer import Block
 
 
 def check_images(x: Tensor, size: int | None = None) -> None:
-    if x.dim() != 4 or x.shape[1] != 3 or not x.is_floating_point():
-        _check.fail("images", "a floating-point tensor of shape (B, 3, H, W)", f"{x.dtype} {tuple(x.shape)}")
+    _check.pictures("images", x)
+    if size is not None:
+        _check.count("size", size)
     if size is not None and tuple(x.shape[2:]) != (size, size):
         _check.fail("images", f"{size} x {size} pixels", f"{x.shape[2]} x {x.shape[3]}")
 

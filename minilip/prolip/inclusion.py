@@ -1,7 +1,7 @@
 r"""Three meanings of "inside": a Gaussian in a Gaussian, a vector in a subspace, a vector in a ball.
 
 The first is the inclusion test and loss of ProLIP, Chun et al. 2025 (arXiv 2410.18857), and a score of our own that
-keeps apart who is wider and who is near. All derived in lesson 12.
+keeps apart who is wider and who is near. All derived in lessons 12 to 12c.
 
 Letters: B batch, D embedding dimension, K basis vectors, mu mean, v variance, logvar = log v.
 Every Gaussian has a diagonal covariance, so that a density is a product and its logarithm a sum over D dimensions.
@@ -127,7 +127,7 @@ def contains(mu1: Tensor, logvar1: Tensor, mu2: Tensor, logvar2: Tensor) -> Tens
     Raises:
         ValueError: shapes differ, numbers that are not finite.
 
-    Source: this course; lesson 12.
+    Source: this course; lesson 12b.
     """
     _four(mu1, logvar1, mu2, logvar2)
     direction = ((logvar2 - logvar1).sum(dim=1) / 4).tanh()  # (B,) tanh of half the difference of log V
@@ -151,7 +151,7 @@ def projection_residual(t: Tensor, basis: Tensor) -> Tensor:
     Raises:
         ValueError: D differs, more rows than dimensions, rows that depend on each other, numbers that are not finite.
 
-    Source: the course's summary of ProLIP, eq. 2; lesson 12.
+    Source: the course's summary of ProLIP, eq. 2; lesson 12c.
     """
     _check.embeddings("t", t)
     _check.embeddings("basis", basis)
@@ -182,7 +182,7 @@ def clip_norm(v: Tensor, gamma: float) -> Tensor:
     Raises:
         ValueError: numbers that are not finite, gamma <= 0.
 
-    Source: the course's summary of ProLIP, eq. 3; lesson 12.
+    Source: the course's summary of ProLIP, eq. 3; lesson 12c.
     """
     _check.embeddings("v", v)
     _check.positive("gamma", gamma)

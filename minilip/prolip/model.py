@@ -98,7 +98,8 @@ def vib_loss(mu: Tensor, logvar: Tensor) -> Tensor:
         mu, logvar: (B, D).
 
     Returns:
-        Nats a Gaussian, summed over its D dimensions; 0 where it is the standard normal.
+        Nats a Gaussian, summed over its D dimensions; 0 where it is the standard normal. The released code of ProLIP
+        averages over them instead, which is this divided by D: its weight counts for D times less than the same here.
 
     Raises:
         ValueError: shapes differ, numbers that are not finite.
@@ -127,6 +128,7 @@ def reparametrise(mu: Tensor, logvar: Tensor, generator: torch.Generator) -> Ten
     Source: Kingma and Welling 2014 (arXiv 1312.6114), section 2.4; lesson 12.
     """
     _check.paired("mu", mu, "logvar", logvar, least=1)
+    _check.generator("generator", generator, mu.device)
     noise = torch.randn(mu.shape, dtype=mu.dtype, device=mu.device, generator=generator)  # (B, D)
     return mu + (logvar / 2).exp() * noise
 

@@ -1,7 +1,7 @@
 r"""What a Gaussian knows that a vector does not: how unsure it is, and which prompts to trust.
 
-Chun et al. 2025 (arXiv 2410.18857) and its released code, derived in lesson 12. What is inside what: `inclusion.py`.
-What an uncertainty is worth is told by `minilip.evaluation.risk_coverage`.
+Chun et al. 2025 (arXiv 2410.18857) and its released code, derived in lessons 12 and 12b. What is inside what:
+`inclusion.py`. What an uncertainty is worth is told by `minilip.evaluation.risk_coverage`.
 
 Letters: B batch, Q queries, G gallery items, K prompts of one class, N samples, D embedding dimension, mu mean,
 v variance, logvar = log v, pi weights of the prompts, alpha of their prior.
@@ -58,7 +58,7 @@ def gallery_scores(mu: Tensor, gallery_mu: Tensor, gallery_logvar: Tensor) -> Te
     Raises:
         ValueError: shapes that do not fit, numbers that are not finite.
 
-    Source: Chun et al. 2025, retrieval in the released code; lesson 12.
+    Source: Chun et al. 2025, retrieval in the released code; lesson 12b.
     """
     _check.embeddings("mu", mu)
     _check.paired("gallery_mu", gallery_mu, "gallery_logvar", gallery_logvar, least=1)
@@ -108,7 +108,7 @@ def prompt_weights(
     Raises:
         ValueError: shapes that do not fit, numbers that are not finite, alpha < 1, w < 0, an unknown start, no steps.
 
-    Source: Chun et al. 2025, Bayesian prompt re-weighting, with alpha and w of its few-shot setting; lesson 12.
+    Source: Chun et al. 2025, Bayesian prompt re-weighting, with alpha and w of its few-shot setting; lesson 12b.
     """
     _check.paired("mu", mu, "logvar", logvar, least=1)
     _check.embeddings("samples", samples)
@@ -172,9 +172,10 @@ def reweighted_class(mu: Tensor, logvar: Tensor, weights: Tensor) -> tuple[Tenso
     Raises:
         ValueError: shapes that do not fit, numbers that are not finite, weights below 0 or of another sum.
 
-    Source: Chun et al. 2025, Bayesian prompt re-weighting; lesson 12.
+    Source: Chun et al. 2025, Bayesian prompt re-weighting; lesson 12b.
     """
     _check.paired("mu", mu, "logvar", logvar, least=1)
+    _check.tensor("weights", weights)
     if weights.shape != (len(mu),):
         _check.fail("weights", f"shape ({len(mu)},)", tuple(weights.shape))
     _check.finite("weights", weights)
@@ -207,9 +208,10 @@ def traverse(start: Tensor, root: Tensor, steps: int = 50) -> Tensor:
         ValueError: shapes that do not fit, numbers that are not finite, a vector of length 0, or two in opposite
             directions: the chord between those goes through 0, and from there no way is the shortest.
 
-    Source: Chun et al. 2025, image traversal in the released code; lesson 12.
+    Source: Chun et al. 2025, image traversal in the released code; lesson 12b.
     """
     for name, x in (("start", start), ("root", root)):
+        _check.tensor(name, x)
         if x.dim() != 1 or not x.is_floating_point() or x.shape != start.shape:
             _check.fail(name, "two floating-point vectors (D,) of one length", f"{x.dtype} {tuple(x.shape)}")
         _check.finite(name, x)
@@ -245,6 +247,8 @@ def partial_spearman(x: Tensor, y: Tensor, given: Tensor) -> float:
 
     Source: the partial correlation of textbooks, of ranks; lesson 12.
     """
+    for name, v in (("x", x), ("y", y), ("given", given)):
+        _check.tensor(name, v)
     given = given[:, None] if given.dim() == 1 else given  # (N, G)
     for name, v, shape in (("x", x, x.shape), ("y", y, x.shape), ("given", given, (*x.shape, *given.shape[1:]))):
         if x.dim() != 1 or given.dim() != 2 or v.shape != shape:

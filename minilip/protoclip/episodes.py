@@ -74,6 +74,7 @@ class Episodes:
 
     def __call__(self, generator: torch.Generator) -> tuple[Tensor, ...]:
         """(images, tokens), and after the warm-up their positions in the episode (B,)."""
+        _check.generator("generator", generator)
         if self.model.place.get("next", self.size) == self.size:
             self._draw(generator)
         place = self.model.place

@@ -48,7 +48,7 @@ def back_translate(features: Tensor, labels: Tensor, k: int) -> Tensor:
     """
     _check.embeddings("features", features)
     _check.count("k", k)
-    _labels(labels, len(features), k)
+    _check.labels("labels", labels, len(features), k)
     return group_means(features, labels, k)[0]  # (K, D)
 
 
@@ -75,7 +75,7 @@ def soft_targets(centroids: Tensor, labels: Tensor, temperature: float) -> Tenso
     Source: Chen et al. 2022; lesson 11.
     """
     _check.embeddings("centroids", centroids)
-    _labels(labels, len(labels), len(centroids))
+    _check.labels("labels", labels, None, len(centroids))
     _check.positive("temperature", temperature)
     return (centroids[labels] @ centroids.T / temperature).softmax(dim=1)  # (B, K)
 
@@ -107,19 +107,15 @@ def prototype_loss(features: Tensor, prototypes: Tensor, targets: Tensor, logit_
         _check.fail("prototypes", f"shape (K, {features.shape[1]})", tuple(prototypes.shape))
     _check.positive("logit_scale", logit_scale)
     b, k = len(features), len(prototypes)
+    _check.tensor("targets", targets)
     if targets.dim() != 2:
-        _labels(targets, b, k)
-    elif targets.shape != (b, k) or not bool((targets.sum(dim=1) - 1).abs().max() < 1e-3):
-        _check.fail("targets", f"({b},) labels or ({b}, {k}) rows that sum to 1", tuple(targets.shape))
+        _check.labels("targets", targets, b, k)
+    elif targets.shape != (b, k) or not targets.is_floating_point():
+        _check.fail("targets", f"({b},) labels or ({b}, {k}) rows that sum to 1", _check.described(targets))
+    elif not bool((targets >= 0).all() and ((targets.sum(dim=1) - 1).abs() < 1e-3).all()):
+        came = f"sums from {targets.sum(dim=1).min():g} to {targets.sum(dim=1).max():g}, least {targets.min():g}"
+        _check.fail("targets", f"({b}, {k}) rows that sum to 1, of numbers from 0", came)
     return F.cross_entropy(logit_scale * features @ prototypes.T, targets)  # (B, K) logits
-
-
-def _labels(labels: Tensor, n: int, k: int) -> None:
-    if labels.shape != (n,) or labels.dtype != torch.int64 or n == 0:
-        _check.fail("labels", f"int64 of shape ({n or 'B'},)", f"{labels.dtype} of shape {tuple(labels.shape)}")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= k:
-        _check.fail("labels", f"numbers from 0 to {k - 1}", f"{low} to {high}")
 
 
 class ProtoCLIP(CLIP):

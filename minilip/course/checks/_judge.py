@@ -11,10 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from . import _compare as compare
-from ._exercise import Exercise, Misconception, Prediction, Report, Slip, both
-from ._guard import Printer
-from ._observe import Case, Outcome, make_cases, observe
+from minilip.course import compare
+from minilip.course.checks._exercise import Exercise, Misconception, Prediction, Report, Slip, both
+from minilip.course.checks._guard import Printer
+from minilip.course.checks._observe import Case, Outcome, make_cases, observe
+from minilip.course.checks._relations import relation
 
 EXTREME = "wrong on extreme numbers"
 
@@ -227,7 +228,7 @@ def _name_plain(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
         return known.name, known.message
     pairs = [(c.args, got.values, c.truth.values) for c, got in seen]
     if problem.what.startswith("result") and all(got.values for _, got in seen):
-        found = compare.relation(compare.names(exercise.reference), pairs, exercise.tolerance)
+        found = relation(compare.names(exercise.reference), pairs, exercise.tolerance)
         also = next((got.changed for _, got in seen if got.changed), None)
         text = problem.text + (f" Yours is {found}." if found else "")
         return problem.mistake, text + (f" It also changes `{also}` in place." if also else "")
@@ -244,10 +245,10 @@ def _name_variant(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
 def _name_extreme(exercise: Exercise, problem: Problem, seen: _Seen) -> _Name:
     if known := _known(exercise, seen):
         return known.name, known.message
-    if not problem.what:  # it raises there
-        return EXTREME, f"Right on ordinary numbers, but not on extreme ones. {problem.text}"
-    text = f"on extreme ones {problem.text[0].lower()}{problem.text[1:]}"
-    return EXTREME, f"Right on ordinary numbers, but {text} {exercise.stability}"
+    text = f"not on extreme ones. {problem.text}"  # it raises there
+    if problem.what:
+        text = f"on extreme ones {problem.text[0].lower()}{problem.text[1:]} {exercise.stability}"
+    return EXTREME, f"Right on ordinary numbers, but {text}"
 
 
 def _known(exercise: Exercise, seen: _Seen) -> Misconception | None:
@@ -275,9 +276,9 @@ def _behaves_as(wrong: Callable, exercise: Exercise, seen: _Seen, right: bool) -
     """
 
     def equal(got: dict, other: dict, truth: dict, tolerance: float, scale: float) -> bool:
-        # NaN here and infinity there are one mistake.
-        both_broken = compare.broken(got, truth) and compare.broken(other, truth)
-        return both_broken or compare.all_close(got, other, tolerance, scale)
+        if compare.broken(got, truth) and compare.broken(other, truth):
+            return True  # NaN here and infinity there are one mistake
+        return compare.all_close(got, other, tolerance, scale)
 
     deviates = False
     for case, got in seen:

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from . import _compare as compare
+from minilip.course import compare
+
 from ._exercise import Exercise
 from ._judge import problem_with
 from ._observe import make_case

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import _compare as compare
+from minilip.course import compare
+
 from ._exercise import Exercise, Misconception, Prediction, Report
 from ._judge import EXTREME, examine, judge
 from ._observe import make_cases, observe

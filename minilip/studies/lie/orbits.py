@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from minilip.data.poses import PosedEmoji
 from minilip.lie import LieOperator, exp_action, lie_loss, orbit, search
-from minilip.studies.lie.robustness import DIM, TEMPERATURE, Tower, view
+from minilip.studies.lie.learners import DIM, TEMPERATURE, Tower, view
 
 
 class PoseContrast(nn.Module):
@@ -75,9 +75,9 @@ class PoseContrastWithOperator(PoseContrast):
         moved = F.normalize(self.operator(source, t), dim=1)  # (B, D)
         candidates = F.normalize(torch.cat([posed, source]), dim=1)  # (2B, D)
         chosen = F.cross_entropy(moved @ candidates.T / TEMPERATURE, torch.arange(len(moved), device=z.device))
-        gap = (exp_action(self.operator.basis, t, source.detach()) - posed.detach()).square().mean()
-        total = self.contrast(z) + self.weights[0] * chosen + self.weights[1] * gap
-        return total, {"gap with operator": gap.item(), "gap without": (source - posed).square().mean().item()}
+        euclidean = (exp_action(self.operator.basis, t, source.detach()) - posed.detach()).square().mean()
+        total = self.contrast(z) + self.weights[0] * chosen + self.weights[1] * euclidean
+        return total, {"gap with operator": euclidean.item(), "gap without": (source - posed).square().mean().item()}
 
 
 def neighbours(
@@ -224,11 +224,11 @@ def period(operator: LieOperator, v: Tensor, seed: int = 0) -> float:
     z, z_g, _ = pairs(v, 512, WIDEST[:1], generator)
     far = 6 * float(operator.infer(z, z_g).abs().quantile(0.99))
     times = torch.linspace(0, far, 600)[:, None]  # (600, 1)
-    gap = closure(operator, z[:128], times)  # (600,)
-    left = int((gap > gap.max() / 2).nonzero()[0])  # past the way out
-    low = gap[left:].min() + 0.05 * gap.max()
-    i = left + int((gap[left:] <= low).nonzero()[0])
-    while i + 1 < len(gap) and gap[i + 1] < gap[i]:
+    away = closure(operator, z[:128], times)  # (600,)
+    left = int((away > away.max() / 2).nonzero()[0])  # past the way out
+    low = away[left:].min() + 0.05 * away.max()
+    i = left + int((away[left:] <= low).nonzero()[0])
+    while i + 1 < len(away) and away[i + 1] < away[i]:
         i += 1
     return float(times[i, 0])
 

@@ -1,6 +1,7 @@
 """What the route of `orbits` reaches, and what its controls reach, seed by seed.
 
-`python -m minilip.studies.lie.route` measures every seed that `measured/orbits.jsonl` lacks.
+`python -m minilip.studies.lie.route` measures what `measured/orbits.jsonl` lacks: for each of three seeds an encoder
+with its generator, its controls and both trained together, about ten minutes on a core.
 
 Letters as in `orbits`. Source: ours; lesson 06.
 """
@@ -10,17 +11,16 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from minilip.data.poses import PosedEmoji
-from minilip.evaluation import encode
 from minilip.lie import LieOperator, search, spectrum
-from minilip.nn.augment import move, recolour
-from minilip.studies.lie import orbits
+from minilip.studies.lie import orbits, scale
+from minilip.studies.lie.learners import pairs as pose_pairs
 from minilip.studies.lie.orbits import (
     PoseContrast,
     PoseContrastWithOperator,
@@ -32,14 +32,62 @@ from minilip.studies.lie.orbits import (
     standardise,
     turn,
 )
-from minilip.studies.lie.robustness import SEEDS, embed, examinations, lessons, turns
-from minilip.studies.lie.robustness import pairs as pose_pairs
-from minilip.studies.store import SHIPPED, fingerprint, recall, stored
+from minilip.studies.lie.readers import embed, examinations, lessons, turns
+from minilip.studies.store import Study
 from minilip.training import fit
 
-STEPS, TOGETHER, GENERATOR, GENERATORS, REFINE = 350, 500, 1000, 1500, 200
+STEPS, TOGETHER, GENERATOR, REFINE = 350, 500, 1000, 200
+SEEDS = (0, 1, 2)
 POINTS = (2, 4, 8, 16, 24, 48)
-SIZES = tuple(1.18**k for k in range(-2, 3))  # of a drawing; at 1.41 it would touch the frame
+
+Cells = dict[str, float]  # accuracy in each cell, and of "known, new pose" ", by instance" and ", by concept"
+Angles = TypedDict(
+    "Angles",
+    {
+        "r by reader": float,  # |correlation| of t with the angle
+        "r by search": float,
+        "median error": float,  # of the angle by search, degrees
+    },
+)
+Linear = TypedDict(
+    "Linear", {"gap with map": float, "gap without": float, "frequencies": list[float], "nearest": Cells}
+)
+Found = TypedDict(
+    "Found",
+    {
+        "frequencies": list[float],  # turns of the feature in one turn of the picture, by falling energy
+        "r by reader": float,  # |correlation| of t with the angle
+        "r by search": float,
+        "median error": float,  # of the angle by search, degrees
+        "closure": float,  # per coordinate, squared distance to the start after a full turn
+        "farthest": float,  # and at its largest on the way
+        "orbit": dict[str, Cells],  # points of the orbit that are learned -> accuracy
+        "orbit in other planes": Cells,
+    },
+)
+
+
+class Together(TypedDict):
+    plain: Cells
+    learned: Found
+    refined: Found
+    gaps: list[float]
+
+
+Result = TypedDict(
+    "Result",
+    {
+        "pose share": float,  # share of the features' variance that is pose
+        "plain": Cells,
+        "linear": Linear,
+        "learned": Found,
+        "refined": Found,
+        "true angle": dict[str, Any],  # "frequencies", and the accuracy with "16" points
+        "seconds": float,  # of training the encoder
+        "together": Together,
+    },
+    total=False,
+)
 
 
 def frequencies(operator: LieOperator, z: Tensor, turned: float) -> list[float]:
@@ -49,7 +97,7 @@ def frequencies(operator: LieOperator, z: Tensor, turned: float) -> list[float]:
     return [round(float(f), 3) for f in found if f > 0.3][:8]
 
 
-def angles_read(operator: LieOperator, u: Tensor, turned: float) -> dict[str, float]:
+def angles_read(operator: LieOperator, u: Tensor, turned: float) -> Angles:
     """How well t follows the angle between poses up to a quarter turn apart, by the reader and by search. (U, T, D)"""
     z, z_g, k = orbits.pairs(u, 2000, orbits.WIDEST[:1], torch.Generator().manual_seed(3))
     angle = k[:, 0] * 360 / u.shape[1]
@@ -63,7 +111,7 @@ def angles_read(operator: LieOperator, u: Tensor, turned: float) -> dict[str, fl
     return {"r by reader": by_reader, "r by search": abs(r), "median error": float(off.median())}
 
 
-def nearest(z: Tensor, data: PosedEmoji, path: Tensor | None = None) -> dict[str, float]:
+def nearest(z: Tensor, data: PosedEmoji, path: Tensor | None = None) -> Cells:
     """1-NN by cosine in the three cells, and "known, new pose" also by instance and by concept.
 
     Args:
@@ -79,7 +127,7 @@ def nearest(z: Tensor, data: PosedEmoji, path: Tensor | None = None) -> dict[str
         extra = torch.einsum("kij,pj->pki", path, extra[:, 0])  # (P, K, D)
     x = F.normalize(torch.cat([x, extra.flatten(0, 1)]), dim=1)
     y = torch.cat([y, labels.repeat_interleave(extra.shape[1])])
-    out: dict[str, float] = {}
+    out: Cells = {}
     for cell, (row, p) in examinations(data).items():
         query = F.normalize(z[row, p], dim=1)
         named = torch.cat([y[(part @ x.T).argmax(dim=1)] for part in query.split(1024)])
@@ -91,7 +139,7 @@ def nearest(z: Tensor, data: PosedEmoji, path: Tensor | None = None) -> dict[str
     return out
 
 
-def linear(z: Tensor, data: PosedEmoji) -> dict[str, Any]:
+def linear(z: Tensor, data: PosedEmoji) -> Linear:
     """Does turning the picture act linearly on its feature? Ridge maps fitted on varied, tested on unknown drawings."""
     maps, u, t = turns(z, data), z[data.unknown], z.shape[1]
     k = t // 8  # 45 degrees
@@ -107,69 +155,7 @@ def linear(z: Tensor, data: PosedEmoji) -> dict[str, Any]:
     }
 
 
-def zoomed(images: Tensor, size: Tensor) -> Tensor:
-    """Each drawing at its own size, about the centre, on white. (B, 3, S, S), (B,) -> (B, 3, S, S)"""
-    theta = torch.zeros(len(images), 2, 3, device=images.device)
-    theta[:, 0, 0] = theta[:, 1, 1] = 1 / size
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images - 1, grid, align_corners=False) + 1
-
-
-def two_generators(seed: int, steps: int, split: str = "test") -> dict[str, Any]:
-    """Rotation and scale at once: an encoder that keeps both, two generators, and whether they are those two."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    data = PosedEmoji(split, seed=seed)
-    draw = pose_pairs(data, 128, device)
-
-    def sized(generator: torch.Generator) -> tuple[Tensor, ...]:
-        spread = 2 * math.log(SIZES[-1])
-        a, b = (torch.exp(spread * (torch.rand(128, generator=generator, device=device) - 0.5)) for _ in range(2))
-        x, _, posed, angle = draw(generator)
-        first, other = zoomed(x, a), zoomed(posed, b)
-        views = (move(y, generator, 0, (0.99, 1.01), 0.04, flip=False) for y in (first, first, other))
-        return (*(recolour(y, generator, 0.1) for y in views), angle)
-
-    torch.manual_seed(seed)
-    model = PoseContrast().to(device)
-    fit(model, sized, steps, weight_decay=0.0, seed=seed, label=f"rotation and scale, {seed}")
-
-    def sees(size: float) -> Tensor:
-        def feature(x: Tensor) -> Tensor:
-            return model(zoomed(x.to(device).float() / 255, torch.full((len(x),), size, device=device))).cpu()
-
-        return encode(feature, data.images.flatten(0, 1)).unflatten(0, data.images.shape[:2])  # (N, T, D)
-
-    z = torch.stack([sees(size) for size in SIZES], dim=2)  # (N, T, S, D)
-    z = standardise(z, data)
-    v, u = z[data.varied], z[data.unknown]
-    operator = learn(v, 2, seed, GENERATORS)
-    with torch.no_grad():
-        a, b, _ = orbits.pairs(v, 1024, orbits.WIDEST, torch.Generator().manual_seed(4))
-        t = operator.infer(a, b)  # (1024, 2)
-        axes = torch.linalg.svd(t, full_matrices=False)[2]  # (2, 2)
-        reach = 1.2 * (t @ axes.T).abs().quantile(0.97, dim=0)  # (2,)
-        times = torch.cartesian_prod(torch.linspace(-1, 1, 25), torch.linspace(-1, 1, 11)) * reach @ axes  # (275, 2)
-    refine(operator, v, times, seed, REFINE // 2)
-    a, b, apart = orbits.pairs(u, 2000, orbits.WIDEST, torch.Generator().manual_seed(5))
-    truth = apart.double() * torch.tensor([2 * math.pi / z.shape[1], math.log(1.18)])  # (2000, 2)
-    t = search(operator, a, b, times).double()
-    design = torch.cat([t, torch.ones(len(t), 1)], dim=1)
-    weights = torch.linalg.lstsq(design, truth).solution  # (3, 2)
-    explained = 1 - (truth - design @ weights).square().sum(0) / (truth - truth.mean(0)).square().sum(0)
-    first, second = operator.basis.detach()
-    bracket = first @ second - second @ first
-    x = u.flatten(0, 2)[::37]
-    size = (x @ (first @ second).T).square().mean()
-    return {
-        "gap with operator": float((operator(a, t.float()).detach() - b).square().mean()),
-        "gap without": float((a - b).square().mean()),
-        "R2 of angle": float(explained[0]),
-        "R2 of log size": float(explained[1]),
-        "commutator": float(((x @ bracket.T).square().mean() / size).sqrt()),
-    }
-
-
-def route(operator: LieOperator, z: Tensor, data: PosedEmoji, seed: int, refined: bool) -> dict[str, Any]:
+def route(operator: LieOperator, z: Tensor, data: PosedEmoji, seed: int, refined: bool) -> Found:
     """Find the period of a generator, refine it where asked, and examine it."""
     v, u = z[data.varied], z[data.unknown]
     turned = period(operator, v)
@@ -192,7 +178,7 @@ def route(operator: LieOperator, z: Tensor, data: PosedEmoji, seed: int, refined
     }
 
 
-def measure(seed: int, steps: int, together: int, split: str = "test") -> dict[str, Any]:
+def measure(seed: int, steps: int, together: int, split: str = "test") -> Result:
     """What the lesson says of the route with one seed: in two stages, its controls, in one stage."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = PosedEmoji(split, seed=seed)
@@ -207,7 +193,7 @@ def measure(seed: int, steps: int, together: int, split: str = "test") -> dict[s
     before = route(copy.deepcopy(operator), z, data, seed, refined=False)
     informed = learn(v, seed=seed, steps=GENERATOR, angles=True)
     known = informed.group(turn(2 * math.pi, 16)).detach()
-    out = {
+    out: Result = {
         "pose share": share,
         "plain": nearest(z, data),
         "linear": linear(z, data),
@@ -234,16 +220,13 @@ def measure(seed: int, steps: int, together: int, split: str = "test") -> dict[s
     return out
 
 
-LEARNING = fingerprint(PoseContrast, orbits.pairs, learn, refine, orbits.WIDEST)
-CODE = fingerprint(
-    *(LEARNING, PoseContrastWithOperator, neighbours, closure, period, turn),
-    *(frequencies, angles_read, nearest, linear, route, measure, GENERATOR, REFINE, POINTS),
-)
-CODE_TWO = fingerprint(LEARNING, zoomed, two_generators, GENERATORS, REFINE, SIZES)
+# ---- what is measured ------------------------------------------------------------------------------------------------
+
+STUDY = Study("orbits", measure)
 
 
-def settings(seed: int, two: bool = False) -> dict[str, int]:
-    return {"seed": seed, "steps": STEPS} | ({} if two else {"together": TOGETHER})
+def settings(seed: int) -> dict[str, int]:
+    return {"seed": seed, "steps": STEPS, "together": TOGETHER}
 
 
 def known() -> list[dict[str, Any]]:
@@ -252,14 +235,21 @@ def known() -> list[dict[str, Any]]:
     Raises:
         LookupError: entries are missing, as they are after a change of the code.
     """
-    one = recall("orbits", [settings(seed) for seed in SEEDS], CODE, __name__)
-    two = recall("rotation-and-scale", [settings(seed, two=True) for seed in SEEDS], CODE_TWO, __name__)
+    one = STUDY.recall([settings(seed) for seed in SEEDS])
+    two = scale.STUDY.recall([scale.settings(seed) for seed in SEEDS])
     return [{**a, "rotation and scale": b} for a, b in zip(one, two, strict=True)]
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m minilip.studies.lie.route",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    for seed in parser.parse_args().seeds:
-        stored("orbits", settings(seed), CODE, measure, SHIPPED)
-        stored("rotation-and-scale", settings(seed, two=True), CODE_TWO, two_generators, SHIPPED)
+    chosen = parser.parse_args()
+    STUDY.complete(settings(seed) for seed in chosen.seeds)
+
+
+if __name__ == "__main__":
+    main()

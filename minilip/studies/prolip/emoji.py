@@ -1,6 +1,7 @@
 """Real captions: is a tag that many emoji share more uncertain than a label that one of them has?
 
-`python -m minilip.studies.prolip.emoji` measures every arm and seed that `measured/prolip-emoji.jsonl` lacks.
+`python -m minilip.studies.prolip.emoji` measures what `measured/prolip-emoji.jsonl` lacks of six entries: ProLIP with
+and without inclusion, with three seeds, a minute or two each on a core.
 
 Letters: B batch, M masked copies, T tags, C concepts, L tokens. Source: ours; lesson 12.
 """
@@ -12,7 +13,7 @@ from collections import Counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from minilip.data.emoji import ARTISTS, SEEN_ARTISTS, UNSEEN_ARTIST, EmojiPairs
 from minilip.data.pretrained import emoji_features
@@ -21,25 +22,14 @@ from minilip.nn import TextTransformer
 from minilip.nn.tokenizer import Tokenizer
 from minilip.prolip import ProLIP
 from minilip.prolip.uncertainty import partial_spearman, uncertainty
+from minilip.studies.heads import Head
 from minilip.studies.prolip.examination import auroc, gaussians, rank_correlation
-from minilip.studies.store import SHIPPED, fingerprint, recall, stored
+from minilip.studies.store import Study
 from minilip.training import fit
 
 SEEDS = (0, 1, 2)
 STEPS, BATCH, SHARE = 500, 256, 1 / 4
 ARMS = {"ProLIP": 0.02, "no inclusion": 0.0}  # weight of the inclusion losses
-
-
-class Tower(nn.Module):
-    """What learns on top of frozen features. (B, 1280) -> (B, 128)"""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.dim = 128
-        self.layers = nn.Sequential(nn.Dropout(0.3), nn.Linear(1280, 256), nn.GELU(), nn.Linear(256, self.dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
 
 
 class Sentences:
@@ -77,7 +67,7 @@ def train(arm: str, seed: int, steps: int, sentences: Sentences, progress: bool 
     tokenizer = sentences.tokenizer
     torch.manual_seed(seed)
     text = TextTransformer(len(tokenizer), tokenizer.length, depth=1, readouts=2)
-    model = ProLIP(Tower(), text, tokenizer, batch=BATCH, alpha=ARMS[arm])
+    model = ProLIP(Head(), text, tokenizer, batch=BATCH, alpha=ARMS[arm])
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         concepts = known[torch.randint(len(known), (BATCH,), generator=generator)]  # (B,)
@@ -138,7 +128,7 @@ def measure(arm: str, seed: int, steps: int) -> dict[str, Any]:
     return examine(train(arm, seed, steps, sentences), sentences)
 
 
-CODE = fingerprint(Tower, Sentences, train, examine, measure, ARMS, BATCH, SHARE)
+STUDY = Study("prolip-emoji", measure)
 
 
 def settings(arm: str, seed: int) -> dict[str, Any]:
@@ -151,12 +141,19 @@ def known() -> dict[str, list[dict[str, Any]]]:
     Raises:
         LookupError: entries are missing, as they are after a change of the code.
     """
-    return {arm: recall("prolip-emoji", [settings(arm, seed) for seed in SEEDS], CODE, __name__) for arm in ARMS}
+    return {arm: STUDY.recall([settings(arm, seed) for seed in SEEDS]) for arm in ARMS}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m minilip.studies.prolip.emoji",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    chosen = parser.parse_args()
+    STUDY.complete(settings(arm, seed) for seed in chosen.seeds for arm in ARMS)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    for seed in parser.parse_args().seeds:
-        for arm in ARMS:
-            stored("prolip-emoji", settings(arm, seed), CODE, measure, SHIPPED)
+    main()

@@ -13,6 +13,7 @@ from torch import Tensor
 from minilip import _check
 from minilip.data.scenes import (
     ATTRIBUTES,
+    BACKGROUND_RGB,
     BACKGROUNDS,
     COLOURS,
     PLACES,
@@ -20,9 +21,6 @@ from minilip.data.scenes import (
     SIZES,
     Latents,
     Scenes,
-)
-from minilip.data.scenes import (
-    BACKGROUND_RGB as _BACKGROUND_RGB,
 )
 from minilip.nn.tokenizer import MASK, PAD, Tokenizer
 
@@ -178,7 +176,7 @@ def hidden(latents: Latents, clean: Tensor, covered: Tensor) -> Tensor:
 
     A cover of the object's own colour does not count: a white square of a chequered disc hides nothing that is white.
     """
-    ground = _BACKGROUND_RGB.to(clean.device)[latents.background][:, :, None, None]  # (B, 3, 1, 1)
+    ground = BACKGROUND_RGB.to(clean.device)[latents.background][:, :, None, None]  # (B, 3, 1, 1)
     thing = (clean - ground).abs().amax(dim=1) > 0.1  # (B, H, W)
     changed = (covered - clean).abs().amax(dim=1) > 0.02
     return (thing & changed).sum(dim=(1, 2)) / thing.sum(dim=(1, 2))

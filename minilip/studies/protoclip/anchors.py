@@ -120,9 +120,9 @@ def purity(points: Tensor, labels: Tensor) -> Tensor:
     _check.finite("points", points)
     if labels.shape != points.shape[-2:-1]:
         _check.fail("labels", f"shape ({points.shape[-2]},)", tuple(labels.shape))
-    gaps = (points[..., :, None, :] - points[..., None, :, :]).square().sum(dim=-1)  # (..., N, N)
-    gaps.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)  # no point is its own neighbour
-    return (labels[gaps.argmin(dim=-1)] == labels).float().mean(dim=-1)
+    distances = (points[..., :, None, :] - points[..., None, :, :]).square().sum(dim=-1)  # (..., N, N), squared
+    distances.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)  # no point is its own neighbour
+    return (labels[distances.argmin(dim=-1)] == labels).float().mean(dim=-1)
 
 
 class _Points(nn.Module):
