@@ -172,11 +172,7 @@ my_class_vectors = check("clip.class_vectors", my_class_vectors).use
 # Exercise 7.6 · break · 15 min · difficulty 3 of 5
 # Teaches how a measure can be fooled: a tie with a wrong item is not a hit.
 def my_recall_at(similarity, k):
-<<<<<<< HEAD
-    """(Q, Q), larger is nearer -> share of hits in [0, 1]. A wrong item with the score of the right one is ahead of it."""
-=======
     """(Q, Q), larger is nearer -> share of hits in [0, 1]. A wrong item with the score of the right one is ahead."""
->>>>>>> engine
     ### BEGIN SOLUTION
     own = similarity.diagonal()[:, None]  # (Q, 1)
     ahead = (similarity >= own).sum(dim=1) - 1  # (Q,) the query's own item is not ahead of itself

@@ -175,28 +175,26 @@ my_prompt_step = check("uncertainty.prompt_step", my_prompt_step).use
 
 # %%
 torch.manual_seed(0)
-D, K, N = 16, 4, 12
-mean, v = torch.randn(K, D, dtype=torch.double), 0.3  # (K, D)
-images = mean[torch.arange(N) % 2] + v**0.5 * torch.randn(N, D, dtype=torch.double)  # (N, D)
-log_p = -((images[:, None] - mean).square() / v + math.log(2 * math.pi * v)).sum(dim=2) / 2  # (N, K)
+D, K, N = 8, 4, 40
+mean = torch.randn(K, D, dtype=torch.double)  # (K, D), of variance 1
+images = mean[torch.arange(N) % 2] + torch.randn(N, D, dtype=torch.double)  # (N, D)
+log_p = -((images[:, None] - mean).square() + math.log(2 * math.pi)).sum(dim=2) / 2  # (N, K)
 
 
 def J(pi, alpha):
-    return (pi.log() + log_p).logsumexp(dim=1).sum() + (alpha - 1) * pi.log().sum()
+    return ((pi.log() + log_p).logsumexp(dim=1).sum() + (alpha - 1) * pi.log().sum()).item()
 
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3))
 for alpha, colour in ((1.0, plot.BLUE), (2.0, plot.ORANGE)):
-    for start, style in (([0.25, 0.25, 0.25, 0.25], "-"), ([0.02, 0.08, 0.45, 0.45], "--")):
-        pi = torch.tensor(start, dtype=torch.double)
-        values, others = [], []
-        for _ in range(11):
-            values.append(J(pi.clamp(min=1e-300), alpha).item())
-            others.append(pi[2:].sum().item())
-            pi = my_prompt_step(log_p, pi.clamp(min=1e-300), alpha)
-        same(f"J falls by, alpha {alpha:g}", torch.tensor(values).diff().clamp(max=0).sum(), 0.0)
-        axes[0].plot(values, style, color=colour, label=f"α = {alpha:g}, {'even' if style == '-' else 'uneven'} start")
-        axes[1].plot(others, style, color=colour)
+    for start, style, first in (("even", "-", [0.25, 0.25, 0.25, 0.25]), ("uneven", "--", [0.02, 0.08, 0.45, 0.45])):
+        way = [torch.tensor(first, dtype=torch.double)]  # (K,) each
+        for _ in range(20):
+            way.append(my_prompt_step(log_p, way[-1], alpha))
+        values = torch.tensor([J(pi, alpha) for pi in way])  # (21,)
+        axes[0].plot(values, style, color=colour, label=f"α = {alpha:g}, {start} start")
+        axes[1].plot([pi[2:].sum() for pi in way], style, color=colour)
+        same(f"J falls by, α = {alpha:g}, {start} start", values.diff().clamp(max=0).sum(), 0.0)
 axes[0].set(xlabel="step", ylabel="J in nats", title="what is maximised")
 axes[1].set(xlabel="step", ylabel="weight of prompts 3 and 4", title="the two that no image came from")
 axes[0].legend(fontsize=8)
@@ -205,7 +203,7 @@ plt.show()
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# At $\alpha = 1$ (maximum likelihood) a prompt that explains no image gets nothing. At $\alpha = 2$ the prior counts as one image seen for each prompt, so the two keep $2/(12+4)$ between them, an eighth. The start decides how the first steps look and nothing after that: $J$ is concave in $\pi$, as a sum of logarithms of linear functions, so there is one maximum to climb.
+# At $\alpha = 1$ (maximum likelihood) the two go to nothing here: whatever they explain, the first two explain better. At $\alpha = 2$ the prior counts as one image seen for each prompt. So each of the two keeps at least $1/(40+4)$, and a little more, because some images lie near it by chance. The start decides how the first steps look and not where they lead: $J$ is concave in $\pi$, as a sum of logarithms of linear functions, so there is one maximum to climb.
 # </details>
 #
 # ## 12b.4 General, or merely short?
