@@ -176,13 +176,13 @@ my_prompt_step = check("uncertainty.prompt_step", my_prompt_step).use
 # %%
 torch.manual_seed(0)
 D, K, N = 8, 4, 40
-mean = torch.randn(K, D, dtype=torch.double)  # (K, D), of variance 1
+mean = 0.6 * torch.randn(K, D, dtype=torch.double)  # (K, D), of variance 1
 images = mean[torch.arange(N) % 2] + torch.randn(N, D, dtype=torch.double)  # (N, D)
 log_p = -((images[:, None] - mean).square() + math.log(2 * math.pi)).sum(dim=2) / 2  # (N, K)
 
 
 def J(pi, alpha):
-    return ((pi.log() + log_p).logsumexp(dim=1).sum() + (alpha - 1) * pi.log().sum()).item()
+    return (pi.log() + log_p).logsumexp(dim=1).sum() + torch.special.xlogy(alpha - 1, pi).sum()  # where 0 log 0 is 0
 
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3))
@@ -191,10 +191,10 @@ for alpha, colour in ((1.0, plot.BLUE), (2.0, plot.ORANGE)):
         way = [torch.tensor(first, dtype=torch.double)]  # (K,) each
         for _ in range(20):
             way.append(my_prompt_step(log_p, way[-1], alpha))
-        values = torch.tensor([J(pi, alpha) for pi in way])  # (21,)
+        values = torch.stack([J(pi, alpha) for pi in way])  # (21,)
         axes[0].plot(values, style, color=colour, label=f"α = {alpha:g}, {start} start")
         axes[1].plot([pi[2:].sum() for pi in way], style, color=colour)
-        same(f"J falls by, α = {alpha:g}, {start} start", values.diff().clamp(max=0).sum(), 0.0)
+        same(f"J and its maximum so far, α = {alpha:g}, {start} start", values, values.cummax(dim=0).values)
 axes[0].set(xlabel="step", ylabel="J in nats", title="what is maximised")
 axes[1].set(xlabel="step", ylabel="weight of prompts 3 and 4", title="the two that no image came from")
 axes[0].legend(fontsize=8)
