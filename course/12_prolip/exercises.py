@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 12 · ProLIP: exercises
 #
-# Eight exercises on [lesson 12](../notebooks/12_prolip.ipynb), a little over two hours in all. Fill in the cells, run the check under each. A check tells you what it thinks went wrong. If you are stuck, run `hint("prolip.…")` in a cell of its own: three hints an exercise, each says more. After a failed check the notebook goes on with the library's version, so that you can skip and come back.
+# Five exercises on [lesson 12](../notebooks/12_prolip.ipynb), an hour and a half in all. Fill in the cells, run the check under each. A check tells you what it thinks went wrong. If you are stuck, run `hint("prolip.…")` in a cell of its own: three hints an exercise, each says more. After a failed check the notebook goes on with the library's version, so that you can skip and come back.
 #
 # Letters: a picture or a caption is a Gaussian $N(\mu, v)$ with a diagonal covariance. $\mu$ is its mean and $v$ its variance, both rows of $(B, D)$. The code holds `logvar`, which is $\log v$. $S = \sum_d v_d$ is the whole variance of one Gaussian, one number.
 
@@ -16,11 +16,10 @@ import math
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from scipy.stats import spearmanr
-from torch import nn
 
 from minilip.course import plot
 from minilip.prolip import inclusion_difference, inclusion_loss
+from minilip.studies.prolip import tiny
 
 # %% [markdown]
 # ## 12.1 The distance to expect, and the loss
@@ -32,6 +31,8 @@ from minilip.prolip import inclusion_difference, inclusion_loss
 # Find it on paper, one dimension first: it is (5) of the lesson. Then write two functions: the table of all $d_{ij}$, and the loss (6) that ProLIP builds on it. With the *logit* $\ell_{ij}$ and $\sigma$ for the sigmoid,
 #
 # $$\ell_{ij} = s\,(1 - \tfrac12 d_{ij}) + b, \qquad \mathcal L = -\frac1B \sum_{i,j} \log\sigma(y_{ij}\,\ell_{ij}), \qquad y_{ij} = +1 \text{ if } i = j \text{ else } -1.$$
+#
+# The means of the first function have any length, those of the second have length 1. $s$ and $b$ are learned: keep their gradients. Logits reach some hundreds, and $\sigma(-500)$ is 0 in float32: take $\log\sigma$ in one step.
 
 
 # %%
@@ -94,7 +95,7 @@ same("(b)", choice, torch.softmax(s * (1 - d / 2), dim=1))
 # %% [markdown]
 # ## 12.2 The price of a code, and half of it
 #
-# The *information bottleneck* of ProLIP makes each Gaussian pay for being different from the standard normal. Derive the divergence $\mathrm{KL}(N(\mu, v)\,\Vert\,N(0, I))$ from its definition, in nats. It is (22) of the lesson. Write it for `logvar`: summed over the dimensions, averaged over the batch.
+# The *information bottleneck* of ProLIP makes each Gaussian pay for being different from the standard normal. Derive the divergence $\mathrm{KL}(N(\mu, v)\,\Vert\,N(0, I))$ from its definition, in nats. It is (18) of the lesson. Write it for `logvar`: summed over the dimensions, averaged over the batch.
 
 
 # %%
@@ -113,7 +114,7 @@ my_vib_loss = check("prolip.vib_loss", my_vib_loss).use
 
 
 # %% [markdown]
-# The released code of ProLIP computes something else, which its comment calls the repair of a bug in an earlier project. In the letters of this course (and summed over $D$, where the release averages) it is the function below. Find the slip. Which one change of its argument makes it right? The lesson has compared two values, (23); here we ask what the slip does to training. Decide on four statements, with `True` or `False` in this order:
+# The released code of ProLIP computes something else, which its comment calls the repair of a bug in an earlier project. In the letters of this course (and summed over $D$, where the release averages) it is the function below. Find the slip. Which one change of its argument makes it right? The lesson has compared two values, (19); here we ask what the slip does to training. Decide on four statements, with `True` or `False` in this order:
 #
 # 1. Both losses are smallest at the same Gaussian.
 # 2. Both pull on the means alike.
@@ -163,7 +164,7 @@ plt.show()
 # %% [markdown]
 # ## 12.3 Counting one density twice
 #
-# *Inside* is a relation with a direction, and $\int p_1 p_2\,dx$ has none. ProLIP squares one of the two, (14) of the lesson:
+# *Inside* is a relation with a direction, and $\int p_1 p_2\,dx$ has none. ProLIP squares one of the two, (11) of the lesson:
 #
 # $$\log\int p_1(x)^2\, p_2(x)\,dx, \qquad p_1 = N(\mu_1, v_1),\ p_2 = N(\mu_2, v_2).$$
 #
@@ -188,7 +189,7 @@ plt.show()
 # 9. In $D$ dimensions $p_1^2p_2$ is a product of functions of one coordinate each. The integral is the product of the integrals, its logarithm their sum.
 # </details>
 #
-# Then write (c) for `logvar`, one number for each pair of rows. The check goes to log-variances of 100, because a released recipe adds 100 to each. And $e^{100}$ is no float32.
+# Then write (c) for `logvar`, one number for each pair of rows. The check goes to log-variances of 100, because a released recipe adds 100 to each, and $e^{100}$ is no float32. Value and gradients have to be right there too. So form $e^{\log v}$ nowhere, not even as a divisor: a number over infinity is 0, as it should be, but its gradient is NaN.
 
 
 # %%
@@ -361,64 +362,14 @@ my_say_less = check("prolip.say_less", my_say_less).use
 # For each of them predict two things. Does a caption of which more is masked get wider? And, the question that matters, of captions *without* any mask: do those get wider that fit more of the 192 scenes?
 
 # %%
-VALUES = torch.tensor([2, 8, 3, 4])  # (A,) sizes, colours, shapes, places
-MASK = -1
+show(tiny.train)
+
+# %%
 STEPS = budget(cpu=400, quick=4)
-every = torch.cartesian_prod(*(torch.arange(k + 1) for k in VALUES.tolist()))  # (540, A) all captions there are
-fits = torch.where(every > 0, 1, VALUES).prod(dim=1)  # (540,) how many scenes each of them fits, 1 to 192
-named = (every > 0).sum(dim=1)  # (540,)
-
-
-def bag(codes):
-    """One column for each value of each attribute, one that counts masks. (B, A) -> (B, 18)"""
-    values = [F.one_hot(c.clamp(min=0), k + 1)[:, 1:] for c, k in zip(codes.unbind(dim=1), VALUES.tolist())]
-    return torch.cat([*values, (codes == MASK).sum(dim=1, keepdim=True)], dim=1).float()
-
-
-class Tower(nn.Module):
-    """(B, 18) -> unit means (B, D), log-variances (B, D)"""
-
-    def __init__(self, dim=16):
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(18, 64), nn.GELU())
-        self.mean, self.logvar = nn.Linear(64, dim, bias=False), nn.Linear(64, dim)
-        nn.init.constant_(self.logvar.bias, math.log(0.06 / dim))
-
-    def forward(self, x):
-        h = self.body(x)  # (B, 64)
-        return F.normalize(self.mean(h), dim=1), self.logvar(h)
-
-
-def train(less, alpha=0.1, seed=0, batch=128):
-    """less: (B, A) codes -> (B, A) codes, or None. -> the trained text tower"""
-    torch.manual_seed(seed)
-    image, text = Tower(), Tower()
-    s, b = nn.Parameter(torch.tensor(1 / 0.07).log()), nn.Parameter(-torch.tensor(batch - 1.0).log())
-    optimiser = torch.optim.Adam([*image.parameters(), *text.parameters(), s, b], lr=3e-3)
-    for _ in range(STEPS):
-        scenes = 1 + (torch.rand(batch, 4) * VALUES).long()  # (B, A)
-        captions = torch.where(torch.rand(batch, 4) < 0.6, scenes, 0)  # (B, A)
-        pictures = bag(scenes) + 0.3 * torch.randn(batch, 18)
-        general = captions if less is None else less(captions)  # (B, A)
-        v, (mu, logvar) = image(pictures), text(bag(torch.cat([captions, general])))
-        t, masked = (mu[:batch], logvar[:batch]), (mu[batch:], logvar[batch:])
-        loss = my_ppcl_loss(*v, *t, s.exp(), b) + 1e-4 * (my_vib_loss(*v) + my_vib_loss(*t))
-        if less is not None:
-            loss = loss + alpha * inclusion_loss(*t, *masked)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return text
-
-
-@torch.no_grad()
-def width(text, codes):
-    """S of each caption. (B, A) -> (B,)"""
-    return text(bag(codes))[1].exp().sum(dim=1)
 
 
 def tokens(codes):
-    return torch.where((codes > 0) & (torch.rand(codes.shape) < 0.75), MASK, codes)
+    return torch.where((codes > 0) & (torch.rand(codes.shape) < 0.75), tiny.MASK, codes)
 
 
 def subset(codes):
@@ -426,18 +377,18 @@ def subset(codes):
 
 
 maskings = {"none": None, "tokens": tokens, "subset": subset}
-towers = {name: train(less) for name, less in maskings.items()}
+towers = {name: tiny.train(less, STEPS, ppcl=my_ppcl_loss, vib=my_vib_loss) for name, less in maskings.items()}
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(8, 3))
 scene = torch.tensor([[1, 4, 2, 3]]).repeat(5, 1)  # (5, A)
 for k in range(5):
-    scene[k, :k] = MASK
-amounts = fits.unique()  # of scenes
+    scene[k, :k] = tiny.MASK
+amounts = tiny.FITS.unique()  # of scenes
 for (name, text), colour in zip(towers.items(), (plot.BLACK, plot.RED, plot.BLUE)):
-    widths = width(text, every)  # (540,)
-    axes[0].plot(width(text, scene) / widths.mean(), marker="o", markersize=4, color=colour, label=name)
-    means = [(widths[fits == n].mean() / widths.mean()).item() for n in amounts]
+    widths = tiny.width(text, tiny.EVERY)  # (540,)
+    axes[0].plot(tiny.width(text, scene) / widths.mean(), marker="o", markersize=4, color=colour, label=name)
+    means = [(widths[n == tiny.FITS].mean() / widths.mean()).item() for n in amounts]
     axes[1].plot(amounts, means, marker="o", markersize=3, color=colour)
 axes[0].set(xlabel="attributes masked by a token", ylabel="S / mean S of all captions")
 axes[0].set_title("one caption, with <mask>")
@@ -458,166 +409,6 @@ plt.show()
 #
 # In the black run nobody asks for an order at all, and there is one all the same, the wrong way round.
 # </details>
-#
-# ## 12.6 Knowing when to be silent
-#
-# A model that knows what it does not know may decline to answer. It gives each answer a *confidence*, for instance $-S$ or the largest probability. We let it answer the $k$ questions of which it is surest. *Coverage* is the share that it answers, $k/N$; *risk* is the share of errors among those:
-#
-# $$r_k = \frac1k\sum_{i=1}^k [\text{the } i\text{-th surest answer is wrong}], \qquad \mathrm{AURC} = \frac1N\sum_{k=1}^N r_k.$$
-#
-# The *AURC*, the area under the risk-coverage curve, is small for a good confidence. Answers of equal confidence come in random order, and $r_k$ is the mean over those orders. (What else should a confidence get that is the same for everything?)
-
-
-# %%
-# Exercise 12.6 · implement · 15 min · difficulty 3 of 5
-# Teaches to judge a confidence by what it is for, without asking for its unit.
-def my_risk_coverage(confidence, right):
-    """(N,) larger is surer, (N,) bool -> the risks (N,) for k = 1 ... N, and their mean, the AURC"""
-    ### BEGIN SOLUTION
-    _, group, many = (-confidence).unique(return_inverse=True, return_counts=True)  # (N,), (groups,)
-    errors = torch.zeros(len(many)).index_add(0, group, (~right).float())  # (groups,)
-    expected = (errors / many).repeat_interleave(many)  # (N,) the surest first
-    risk = expected.cumsum(dim=0) / torch.arange(1, len(right) + 1)  # (N,)
-    return risk, risk.mean()
-    ### END SOLUTION
-
-
-my_risk_coverage = check("prolip.risk_coverage", my_risk_coverage).use
-# hint("prolip.risk_coverage")
-
-# %% [markdown]
-# Six confidences for the same 4000 answers, of which about half are wrong. Answer $i$ is right with a probability $q_i$ of its own. Where do all curves meet, and why? Which of them could a model really have?
-
-# %%
-torch.manual_seed(1)
-q = torch.rand(4000)
-right = torch.rand(4000) < q
-confidences = {
-    "oracle (knows the errors)": (right.float(), plot.BLACK),
-    "q itself": (q, plot.BLUE),
-    "q in three steps": ((q * 3).floor(), plot.SKY),
-    "q with noise": (q + 0.5 * torch.randn(4000), plot.GREEN),
-    "the same for all": (torch.ones(4000), plot.ORANGE),
-    "-q, upside down": (-q, plot.RED),
-}
-coverage = torch.arange(1, 4001) / 4000
-figure, ax = plt.subplots(figsize=(8, 3.4))
-for name, (confidence, colour) in confidences.items():
-    risk, area = my_risk_coverage(confidence, right)
-    ax.plot(coverage, risk, color=colour, linewidth=1.2, label=f"{name}: AURC {area:.3f}")
-ax.set(xlabel="coverage, share of questions answered", ylabel="risk, share of them wrong", xlim=(0, 1), ylim=(0, 1))
-ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-plt.show()
-e = 1 - right.double().mean()
-same("oracle", my_risk_coverage(right.float(), right)[1], e + (1 - e) * (1 - e).log(), tolerance=5e-3)
-
-# %% [markdown]
-# <details><summary>Answer</summary>
-#
-# *The right end.* At coverage 1 everything is answered, and the risk is the error rate, whoever gave the confidence. A confidence changes no answer; it only chooses among them.
-#
-# *The left end.* There the risk is that of a few answers: after the first one it is 0 or 1, and one error among the surest ten moves it by a tenth. It is the part a user of few, safe answers cares about, and the part that is known worst. The noise dies off to the right because each point averages over $k$ answers.
-#
-# *The bounds.* No confidence gets below the oracle, which answers all right ones first. With error rate $e$ its risk is 0 up to coverage $1 - e$ and $1 - (1-e)/c$ after that, which integrates to $e + (1-e)\log(1-e)$. An honest model cannot have it: the errors of a coin cannot be foreseen, and with $q_i$ known but not the toss, the curve of $q$ itself is the best. In three steps it knows less, and its curve is flat as far as the first step goes, because the order within a step is chance. The one that is flat throughout knows nothing, its area is the error rate. Above it a confidence is worse than none.
-# </details>
-#
-# ## 12.7 General, or merely short?
-#
-# The subset run of 12.5 is wide where a caption fits many scenes. But a caption that fits many scenes also names little. Is its width about scenes, or about length? A *partial* rank correlation holds the length fixed:
-#
-# 1. Replace $x$, $y$ and the control by their ranks. Equal values share the mean of the places they take.
-# 2. From the ranks of $x$ subtract the straight line in the ranks of the control that fits them best (least squares, with an intercept). The same for $y$.
-# 3. Correlate what is left.
-
-
-# %%
-# Exercise 12.7 · implement · 20 min · difficulty 3 of 5
-# Teaches to ask of a correlation what else could have made it.
-def my_partial_rank_correlation(x, y, control):
-    """Spearman correlation of x and y given the control. (N,), (N,), (N,) -> one number from -1 to 1"""
-
-    ### BEGIN SOLUTION
-    def ranks(values):
-        below = (values[:, None] > values).sum(dim=1)  # (N,)
-        alike = (values[:, None] == values).sum(dim=1)  # (N,) itself included
-        place = (below + (alike + 1) / 2).double()  # (N,)
-        return place - place.mean()  # (N,) centred, which is the intercept
-
-    x, y, z = ranks(x), ranks(y), ranks(control)
-    left_x, left_y = x - (x @ z) / (z @ z) * z, y - (y @ z) / (z @ z) * z  # (N,) each
-    return F.cosine_similarity(left_x, left_y, dim=0)
-    ### END SOLUTION
-
-
-my_partial_rank_correlation = check("prolip.partial_rank_correlation", my_partial_rank_correlation).use
-# hint("prolip.partial_rank_correlation")
-
-# %% [markdown]
-# Three invented widths first, for which you know the truth, then the trained ones. There are two lengths to hold fixed. One counts words: "a small red circle at the top left" has eight, a place takes four of them, and a shape that is not named is still the word "shape". The other counts attributes. Before you run this: if a width counts attributes and nothing else, what does each of the two controls make of it?
-
-# %%
-words = 2 + ((every > 0) * torch.tensor([1, 1, 0, 4])).sum(dim=1)  # (540,)
-torch.manual_seed(0)
-noise = 0.3 * torch.randn(540)
-widths = {
-    "counts words": -words + noise,
-    "counts attributes": -named + noise,
-    "counts scenes": fits.log() + noise,
-    **{f"trained, {name}": width(text, every) for name, text in towers.items()},
-}
-print(f"{'rank correlation of S and scenes':34}{'as it is':>9}{'words fixed':>14}{'attributes fixed':>19}")
-for name, S in widths.items():
-    as_it_is = spearmanr(S, fits).statistic
-    given = [my_partial_rank_correlation(S, fits, length) for length in (words, named)]
-    print(f"{name:34}{as_it_is:9.2f}{given[0]:14.2f}{given[1]:19.2f}")
-
-# %% [markdown]
-# <details><summary>Answer</summary>
-#
-# All three invented widths correlate strongly with the number of scenes as they are. With the words fixed, the one that counts words falls to about 0. The one that counts attributes does not: the words are a poor account of the attributes, so much of the count is left. It takes the right control to find it out, and with the attributes fixed it falls too. Only the one that counts scenes survives both.
-#
-# Now look at the last row. The subset tower has a high correlation, and most of it is left with the words fixed. With the attributes fixed hardly anything is. It counts attributes. A partial correlation rules out the control that you thought of, and no other.
-#
-# The loss gives the reason. The hinge asks that less be wider, for any loss of an attribute alike. That a colour leaves eight scenes open and a size only two is nowhere in it.
-# </details>
-#
-# ## 12.8 Make the width mean something
-#
-# Write a masking with which the width orders captions by the scenes that fit, also among captions that name equally many attributes. It gets captions, (B, A) codes, and returns more general ones. Predict before you run it. 12.7 says where the subset tower stands: its row is printed first.
-
-# %%
-# Exercise 12.8 · explore · 15 min · difficulty 4 of 5
-# Teaches that a variance means what the training pairs say, by making it mean something else.
-### BEGIN SOLUTION
-def my_masking(codes):
-    """Half of the time a subset, else as many attributes as before, but others, such that more scenes fit."""
-    columns = torch.rand(codes.shape).argsort(dim=1)  # (B, A)
-    values = 1 + (torch.rand(codes.shape) * VALUES).long()  # (B, A)
-    traded = torch.where((codes > 0).gather(1, columns), values, 0)  # (B, A)
-    more = torch.where(traded > 0, 1, VALUES).prod(dim=1) > torch.where(codes > 0, 1, VALUES).prod(dim=1)  # (B,)
-    trade = more & (torch.rand(len(codes)) < 0.5)  # (B,)
-    return torch.where(trade[:, None], traded, subset(codes))  # (B, A)
-
-
-### END SOLUTION
-
-
-def study(less, seeds=(0, 1, 2)):
-    """Three trainings: the correlation of S with the scenes as it is, and with the attributes fixed."""
-    for seed in seeds:
-        S = width(train(less, seed=seed), every)  # (540,)
-        fixed = my_partial_rank_correlation(S, fits, named)
-        print(f"seed {seed}: as it is {spearmanr(S, fits).statistic:+.2f}, attributes fixed {fixed:+.2f}")
-
-
-print("subset")
-study(subset)
-if my_masking is not ...:
-    print("mine")
-    study(my_masking)
-
-# %% [markdown]
-# **Rubric.** A good answer (a) says what the pairs show the loss that subsets do not, and predicts which of the two columns moves; (b) compares with the subset row over all three seeds, and calls nothing a gain that is smaller than the spread between seeds; (c) says whether each pair is still true, so that whatever fits the whole caption fits the general one, and if not, what the width means then; (d) tries at least one masking that does no better, such as dropping one attribute and no more, and explains why; (e) names a third thing besides words and attributes that could pass for generality, and holds it fixed.
 
 # %%
 progress()
