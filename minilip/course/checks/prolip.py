@@ -193,7 +193,7 @@ _PPCL = Exercise(
         Misconception("bias subtracted", slips.argument(5, lambda b: -b),
             "You subtracted the bias. It is added; a negative one says no."),
         Misconception("bias not turned with the sign",
-            lambda *a: -F.logsigmoid(_signs(a[0]) * _logits(a[0], a[1], a[2], a[3], a[4], 0.0) + a[5]).sum() / len(a[0]),
+            lambda *a: -F.logsigmoid(_signs(a[0]) * (_logits(*a) - a[5]) + a[5]).sum() / len(a[0]),
             "The sign belongs before the whole logit, the bias included."),
         slips.SIGN_TURNED,
         slips.IN_BITS,

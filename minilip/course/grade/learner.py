@@ -7,6 +7,8 @@ goes on with the verdict that comes back.
 import inspect
 import os
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,13 @@ from torch import Tensor
 import minilip.course
 from minilip.course import checks, exercises
 from minilip.course.grade import wire
+
+
+def end_with(parent: int) -> None:
+    """End this process when the one that grades is gone, whatever a cell is busy with."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 class Learner:
@@ -40,6 +49,7 @@ class Learner:
 
     def serve(self) -> None:
         """Run cells until there are no more."""
+        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
         wire.send(self.outgoing, {"ready": True})
         while message := self.message():
             self.cell = message["cell"]
