@@ -139,7 +139,7 @@ _CLIP = Exercise(
             "You clamped each coordinate: that is the nearest point of a cube, and it turns the direction."),
         Misconception("squared length", lambda v, r: v * (r / v.square().sum(1, keepdim=True).clamp(min=r)),
             "You compare and divide by the squared length. The factor is gamma over the length."),
-        Misconception("square root of the factor", lambda v, r: v * (r / v.norm(dim=1, keepdim=True)).clamp(max=1) ** 0.5,
+        Misconception("square root of the factor", lambda v, r: v * (r / v.norm(dim=1)).clamp(max=1).sqrt()[:, None],
             "Your factor is the square root of the one that is needed: rows outside stay outside."),
         Misconception("one factor for the batch",
             lambda v, r: v * (r / v.norm(dim=1).max()).clamp(max=1),
@@ -148,7 +148,8 @@ _CLIP = Exercise(
             "You took the norm of the whole matrix. Each row has its own length."),
         Misconception("length of the columns", lambda v, r: v * (r / v.norm(dim=0)).clamp(max=1),
             "You took the norm down the columns. The embeddings are the rows."),
-        Misconception("to length 1", lambda v, r: torch.where(v.norm(dim=1, keepdim=True) > r, F.normalize(v, dim=1), v),
+        Misconception("to length 1",
+            lambda v, r: torch.where(v.norm(dim=1, keepdim=True) > r, F.normalize(v, dim=1), v),
             "What is outside comes to length 1 in yours. The surface is at gamma."),
         Misconception("gamma ignored", slips.left_out(1, 1.0),
             "Your radius is 1, whatever gamma is."),
@@ -179,8 +180,8 @@ def expected_residual(mu: Tensor, logvar: Tensor, basis: Tensor) -> Tensor:
 def _expected_loop(mu, logvar, basis):
     rest = torch.eye(basis.shape[1]).to(basis) - basis.T @ torch.linalg.inv(basis @ basis.T) @ basis
     rows = []
-    for m, l in zip(mu, logvar, strict=True):  # noqa: E741
-        second = torch.outer(m, m) + torch.diag(l.exp())  # E z z^T
+    for m, lv in zip(mu, logvar, strict=True):
+        second = torch.outer(m, m) + torch.diag(lv.exp())  # E z z^T
         rows.append((rest @ second @ rest.T).diagonal().sum())
     return torch.stack(rows)
 
@@ -207,8 +208,8 @@ _EXPECTED = Exercise(
     library=expected_residual, reference=_expected_loop, inputs=_gaussian_captions,
     gradients=("mu", "logvar"),
     right=(_of_outside(lambda r, v, m: r + (v * m).sum(dim=1)),
-           lambda mu, l, a: ((mu - mu @ torch.linalg.pinv(a) @ a) ** 2).sum(1)
-           + l.exp() @ (1 - (torch.linalg.pinv(a) @ a).diagonal())),
+           lambda mu, lv, a: ((mu - mu @ torch.linalg.pinv(a) @ a) ** 2).sum(1)
+           + lv.exp() @ (1 - (torch.linalg.pinv(a) @ a).diagonal())),
     naive="a log-variance large enough to overflow is no embedding's, and the rest is a sum of squares",
     hints=(
         "M z is linear in z. What are the mean and the variance of its entries? Then E x^2 = (E x)^2 + Var x.",
@@ -228,21 +229,21 @@ _EXPECTED = Exercise(
             _of_outside(lambda r, v, m: r + v.sum(dim=1) * m.mean()),
             "You count the share D - K over D of all variances. That is right if they are alike; each dimension has "
             "its own M_dd."),
-        Misconception("standard deviation", slips.argument(1, lambda l: l / 2),
+        Misconception("standard deviation", slips.argument(1, lambda x: x / 2),
             "You use the standard deviation where the variance belongs: v = exp(logvar)."),
-        Misconception("variance squared", slips.argument(1, lambda l: 2 * l),
+        Misconception("variance squared", slips.argument(1, lambda x: 2 * x),
             "You square what is already a variance: v = exp(logvar)."),
-        Misconception("logarithm left in", slips.argument(1, lambda l: l.exp().log1p()),
+        Misconception("logarithm left in", slips.argument(1, lambda x: x.exp().log1p()),
             "Your variance is log(1 + v). The network says log v: take exp, and nothing else."),
         Misconception("logarithm as the variance",
-            lambda mu, l, a: expected_residual(mu, l, a) + (l - l.exp()) @ _outside(a),
+            lambda mu, lv, a: expected_residual(mu, lv, a) + (lv - lv.exp()) @ _outside(a),
             "You use logvar where its exponential belongs."),
         Misconception("square root", slips.then(torch.sqrt),
             "You took the root. The expected *squared* residual has a closed form; the expected residual has none."),
         Misconception("residual of the mean not squared", _of_outside(lambda r, v, m: r.sqrt() + v @ m),
             "You add a length to a variance: the residual of the mean enters squared."),
         Misconception("basis not orthonormal",
-            lambda mu, l, a: (mu - mu @ a.T @ a).square().sum(1) + l.exp() @ (1 - a.square().sum(dim=0)),
+            lambda mu, lv, a: (mu - mu @ a.T @ a).square().sum(1) + lv.exp() @ (1 - a.square().sum(dim=0)),
             "Your basis is not orthonormal, so what two of its vectors share counts twice."),
     ),
 )  # fmt: skip
@@ -314,7 +315,9 @@ def _with(contrast=info_nce, clip=clip_norm, residual=projection_residual, cost=
         outside = residual({"means": mu_t, "pictures": v}.get(how.get("residual_of", ""), t), basis).mean()
         a, b = (mu_v, mu_t) if how.get("contrast_of") == "means" else (v, t)
         a, b = clip(a, gamma), clip(b, gamma) if how.get("bound_text") else b
-        return contrast(a, b, temperature) + inclusion * outside + variance * (cost(mu_v, logvar_v) + cost(mu_t, logvar_t))
+        return (
+            contrast(a, b, temperature) + inclusion * outside + variance * (cost(mu_v, logvar_v) + cost(mu_t, logvar_t))
+        )
 
     return wrong
 
@@ -324,7 +327,7 @@ _OBJECTIVE = Exercise(
     stability="At a temperature of 0.01 the scores reach 100 and exp overflows: F.cross_entropy, or a logsumexp.",
     gradients=("mu_v", "logvar_v", "mu_t", "logvar_t"),
     right=(_with(lambda v, t, tau: F.cross_entropy(v @ t.T / tau, torch.arange(len(v)))),
-           _with(cost=lambda m, l: (m**2 + l.exp() - 1 - l).sum() / (2 * len(m)))),
+           _with(cost=lambda m, lv: (m**2 + lv.exp() - 1 - lv).sum() / (2 * len(m)))),
     naive=(_with(lambda v, t, tau: -((v @ t.T / tau).exp().diagonal() / (v @ t.T / tau).exp().sum(1)).log().mean()),),
     hints=(
         "Four lines: sample both sides, bring the pictures into the ball, and add three terms.",
@@ -371,10 +374,10 @@ _OBJECTIVE = Exercise(
         Misconception("no inclusion", slips.left_out(8, 0.0), "The inclusion term is missing."),
         Misconception("no variance term", slips.left_out(9, 0.0), "The variance term is missing."),
         Misconception("variance term a dimension",
-            _with(cost=lambda m, l: vib_loss(m, l) / m.shape[1]),
+            _with(cost=lambda m, lv: vib_loss(m, lv) / m.shape[1]),
             "You took the mean over the dimensions. The cost of a Gaussian is the sum over its dimensions."),
         Misconception("variance term without the means",
-            _with(cost=lambda m, l: vib_loss(torch.zeros_like(m), l)),
+            _with(cost=lambda m, lv: vib_loss(torch.zeros_like(m), lv)),
             "Your variance term leaves the means free. The divergence from a standard normal has mu^2 in it."),
         Misconception("variance term turned", lambda *args: objective(*args[:9], -args[9]),
             "You subtract the cost of the code. It is the evidence bound that has a minus; a loss adds it."),
