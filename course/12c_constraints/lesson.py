@@ -54,7 +54,7 @@ def randn(*shape, seed=0):
 # %% [markdown]
 # ## 1. A question
 #
-# Here are eight pictures of a small world, and under them five sentences. Three could be said of a picture. One contradicts itself. One is no sentence at all. You see at once which is which. Could a model tell, from the vectors alone, that a sentence describes *nothing that a picture could show*? The summary says so: its inclusion loss "prevents text embeddings from hallucinating unrealistic concepts".
+# Here are eight pictures of a small world, and under them five sentences. Three could be said of a picture. One contradicts itself. One is no sentence at all. Could a model tell, from the vectors alone, that a sentence describes *nothing that a picture could show*? The summary says so: its inclusion loss "prevents text embeddings from hallucinating unrealistic concepts".
 
 # %%
 world = Scenes(size=32)
@@ -668,12 +668,12 @@ print(f"S of captions, full: from {low:.3f} over a median of {middle:.3f} to {hi
 # Look down a column, against the first row.
 #
 # - *Residual.* The term does what it says: true captions come to lie almost inside. Without it a third of their length sticks out. It costs no accuracy here and brings none.
-# - *Contradictions* come to lie inside just as well, and the residual cannot tell them from true captions. The text tower never saw one; it has learned to put whatever it reads into the subspace. Random words still stand out, more than without the term. Vectors of noise stand out under every loss, so that test says nothing about inclusion.
+# - *Contradictions* come to lie inside just as well, and the residual cannot tell them from true captions. The text tower has learned to put nearly whatever it reads into the subspace. Random words still stand out, more than without the term. Vectors of noise stand out under every loss, so that test says nothing about inclusion.
 # - *Ambiguity.* Next to no relation with $N$, in any arm. By (7) free variances would have the sign wrong; those of a tower trained for 200 steps have none. Nothing in (16) tells a general caption from a specific one.
-# - *Hidden.* Here the variance does know something: pictures under larger covers get more of it. It needs the variance term, and this comes without anybody having asked for it.
+# - *Hidden.* Here the variance does know something: pictures under larger covers get more of it. It needs the variance term, and nobody asked for it.
 # - *No contrast:* everything else is satisfied, and accuracy is at chance. It carries the method.
 #
-# The last line has the scale: $S$ of captions is a few hundredths where their means have a length of one or more. (6) has pressed the variances down, as (7) says it must.
+# The last line has the scale: $S$ is about a hundredth, beside means of length one and more. (6) has pressed the variances down.
 #
 # ## 8. Play with the subspace
 #
@@ -747,7 +747,7 @@ for (rate, bound), rows_ in shaken.items():
 # %% [markdown]
 # At tenfold rate every run trains. Without a bound the contrast spikes once or twice, with any of the three it does not: this much of the sentence holds, and the penalty does it as well as the projection. But look at the left figure. What the picture encoder puts out is *longest* where it is bounded by a projection, three times as long as without a bound, as (8) predicts. The penalty is the one that keeps it near $\gamma$. On the right is (12): with the pictures bounded, captions take over, and are twice as long as without.
 #
-# At thirtyfold rate one run in three trains, whatever the bound. It saves nobody. Our samples have a second way to overflow, $e^{\log v}$, which no bound on a length closes where it is needed: before the projection.
+# At thirtyfold rate one run in three trains, whatever the bound. It saves nobody. Samples have a second way to overflow, $e^{\log v}$, and a bound that acts on the sample comes too late for it.
 #
 # ## 10. Filling in the words
 #

@@ -18,7 +18,7 @@ LESSON = "12c_constraints"
 
 def _residual_loop(t, basis):
     """Gram and Schmidt: each basis vector, less what those before it explain."""
-    axes = []
+    axes: list[Tensor] = []
     for vector in basis:
         for axis in axes:
             vector = vector - (vector @ axis) * axis
@@ -369,7 +369,7 @@ _OBJECTIVE = Exercise(
             "You compare directions only. Then a bound on the length bounds nothing; the score here is the product."),
         Misconception("multiplies by the temperature", slips.inverted(7),
             "A low temperature should make the choice sharper. The scores are divided by it."),
-        Misconception("weights exchanged", lambda *args: objective(*args[:8], args[9], args[8]),
+        Misconception("weights exchanged", lambda *args: objective(*(*args[:8], args[9], args[8])),
             "You exchanged the two weights."),
         Misconception("no inclusion", slips.left_out(8, 0.0), "The inclusion term is missing."),
         Misconception("no variance term", slips.left_out(9, 0.0), "The variance term is missing."),
@@ -379,7 +379,7 @@ _OBJECTIVE = Exercise(
         Misconception("variance term without the means",
             _with(cost=lambda m, lv: vib_loss(torch.zeros_like(m), lv)),
             "Your variance term leaves the means free. The divergence from a standard normal has mu^2 in it."),
-        Misconception("variance term turned", lambda *args: objective(*args[:9], -args[9]),
+        Misconception("variance term turned", lambda *args: objective(*(*args[:9], -args[9])),
             "You subtract the cost of the code. It is the evidence bound that has a minus; a loss adds it."),
     ),
 )  # fmt: skip
