@@ -391,12 +391,7 @@ same("predicted", given.double(), torch.tensor(rows).double())
 # Now real runs: the gains measured in section 7 of the lesson, on a known drawing in a new pose, by a linear probe (three seeds). Beside them the share of the features' variance that is due to the pose. For MAE nothing but the new losses trains what is read, so we leave it out.
 
 # %%
-measured = robustness.known()
-cell = robustness.CELLS[0]
-
-
-def hits(text):  # kept as one base-36 digit for each concept
-    return sum(int(digit, 36) for digit in text)
+measured = {entry: robustness.shares(result) for entry, result in robustness.known().items()}
 
 
 def by_seed(base, control, of):
@@ -404,7 +399,7 @@ def by_seed(base, control, of):
 
 
 def right(result):
-    return 100 * hits(result["hits"]["linear probe"][cell]) / hits(result["examined"][cell])
+    return 100 * result["hits"]["linear probe"]["known, new pose"]
 
 
 def pose_share(result):
