@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -340,3 +341,24 @@ def test_changes_to_arguments_and_errors_come_back():
         with pytest.raises(Exception, match=".*") as caught:
             remote.Remote(Here(fails))()
         assert type(caught.value).__name__ == type(error).__name__ and str(caught.value) == str(error)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the parent's number stays when it is gone")
+def test_the_learner_s_process_ends_with_the_one_that_grades(tmp_path):
+    """A grader that is killed leaves no endless loop behind."""
+    child = "import sys; from minilip.course.grade.learner import end_with; import os, threading, time\n"
+    child += "threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()\nprint('on', flush=True)\n"
+    child += "while True: pass"
+    parent = "import os, subprocess, sys\n"
+    parent += f"made = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)\n"
+    parent += "made.stdout.readline(); print(made.pid, flush=True); os.kill(os.getpid(), 9)"
+    run = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True)
+    number, until = int(run.stdout), time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            os.kill(number, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.2)
+    os.kill(number, 9)
+    pytest.fail("it runs on")
