@@ -798,7 +798,7 @@ claim(
     "infonce-invertible",
     says="encoders with the same mutual information can differ widely in quality",
     source="Tschannen et al. 2020, sec. 3.1",
-    measured=f"probe R² {max(probes):.2f} to {min(probes):.2f} over 0 to 8 invertible layers; bound of a trained critic "
+    measured=f"probe R² {max(probes):.2f} to {min(probes):.2f} over 0 to 8 invertible layers; bound of trained critics "
     + ", ".join(f"{k} layers: {v}" for k, v in bounds.items()) + " of 3 nats",
     holds=max(probes) - min(probes) > 0.2,
     note="that the information is the same follows from invertibility and is not measured; layers fixed at random, "

@@ -120,7 +120,8 @@ often = C.argmax(dim=1).mode().values  # the picture that most captions find
 one_wider = v_v + torch.where(torch.arange(6) == often, 2.0, 0.0)[:, None]  # (6, D)
 found = gallery_scores(mu_t, mu_v, one_wider.log()).argmax(dim=1)  # (6,)
 print(
-    f"4. captions that find picture {often}: {(C.argmax(dim=1) == often).sum()}, and once it is wider: {(found == often).sum()}"
+    f"4. captions that find picture {often}: {(C.argmax(dim=1) == often).sum()}, "
+    f"and once it is wider: {(found == often).sum()}"
 )
 
 # %% [markdown]

@@ -215,7 +215,7 @@ if settings is not ...:
             asked = torch.stack([caption, contradiction]) @ turn
             found.append(projection_residual(asked, basis) / asked.norm(dim=1))
         true, false = torch.stack(found).mean(dim=0).tolist()
-        print(f"{n:3} pictures, noise {sd:<5}: residual / length of 'a shape' {true:.2f}, of the contradiction {false:.2f}")
+        print(f"{n:3} pictures, noise {sd:<5}: residual / length of 'a shape' {true:.2f}, contradiction {false:.2f}")
 
 # %% [markdown]
 # **Rubric.** A good answer (a) changes pictures and noise one at a time, (b) compares the number of pictures with the rank of 16 and with the 40 dimensions, (c) says what noise on the pictures does to the span, and what choosing $K$ by the singular values would do, (d) asks whether a contradiction could lie in the span of the pictures exactly, and finds a combination of pictures that nearly says it, (e) says what this means for a data set of a million photographs in 768 dimensions.
