@@ -174,7 +174,7 @@ def _held(loss: Callable[..., Any], result: R) -> R:
     name = loss.__name__
     for x in result if isinstance(result, tuple) else (result,):
         if isinstance(x, Tensor) and x.is_floating_point() and not _all_finite(name, x):
-            fail(name, f"numbers of which {x.dtype} can hold the result", "numbers too large or too small")
+            raise NotFinite(f"{name}: expected a result that {x.dtype} can hold, got one too large or too small")
     return result
 
 

@@ -24,6 +24,7 @@ from minilip.clip import CLIP
 from minilip.nn.text import BagOfWords
 from minilip.nn.tokenizer import Tokenizer
 from minilip.nn.vision import ConvNet
+from minilip.prolip import vib_loss
 from minilip.training import cosine_warmup, fit, loop, optimizer
 
 
@@ -889,3 +890,18 @@ def test_two_processes_resume_as_if_nothing_had_happened(launch, both):
         assert torch.equal(torch.stack(a["drawn"]), torch.stack(b["drawn"][2:]))
     for a, b in zip(again["watched"][-1], both["watched"][-1], strict=True):
         assert all(torch.equal(a["state"][name], b["state"][name]) for name in a["state"])
+
+
+def test_a_loss_too_large_for_its_precision_is_a_divergence():
+    """The loss refuses its own result before `fit` could look at it."""
+
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logvar = nn.Parameter(torch.full((2, 3), 80.0))
+
+        def loss(self, batch):
+            return vib_loss(batch, self.logvar * 2), {}
+
+    with pytest.raises(FloatingPointError, match="step 0"):
+        fit(Wide(), lambda g: torch.zeros(2, 3), 3, progress=False)

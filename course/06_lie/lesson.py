@@ -775,7 +775,7 @@ far, others = repeats[which[far_off]].mean(), repeats[which[~far_off]].mean()
 print(f"{far:.2f} for the far-off pairs, {others:.2f} for the others")
 
 # %% [markdown]
-# Two shares that are nearly alike mean that the guess is wrong: the far-off drawings repeat themselves no more than the others do.
+# A smaller share for the far-off pairs speaks for the guess, an equal one against it. In the run that is printed here it speaks for it: these drawings come nearer to themselves than the others do. But it is a handful of pairs, one in a hundred.
 #
 # ### An orbit
 #

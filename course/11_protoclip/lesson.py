@@ -312,7 +312,7 @@ same("(5)", clip_loss(shifted(u, -c), shifted(w, c), s), clip_loss(u, w, s / (1 
 v, s = torch.randn(B, 4, dtype=torch.double, requires_grad=True), 6.0
 t = torch.cat([w, torch.full((B, 1), c)], dim=1)  # (B, D + 1)
 total = torch.autograd.grad(clip_loss(v, t, s), v)[0].sum(dim=0)  # (D + 1,)
-rows = [[math.exp(s * float(v[i] @ t[j])) for j in range(B)] for i in range(B)]
+rows = [[math.exp(s * float(v[i].detach() @ t[j])) for j in range(B)] for i in range(B)]
 excess = [sum(row[j] / sum(row) for row in rows) - 1 for j in range(B)]  # sum_i P_ij - 1
 same("(6)", total, s / (2 * B) * sum(e * t[j] for j, e in enumerate(excess)))
 same("(6) in the direction that all texts share", total[-1], 0.0)

@@ -30,6 +30,7 @@ from minilip.evaluation import accuracy
 from minilip.protoclip import back_translate, kmeans
 from minilip.studies.protoclip import emoji as proto_study
 from minilip.studies.protoclip.emoji import compare, reach
+from minilip.studies.protoclip.examination import clusters
 
 gallery = EmojiPairs()
 
@@ -109,7 +110,7 @@ def held_out_groups(name):
         x, concept = own.pictures(proto_study.SEEN, own.held)
         v = proto_study.see(models[name, seed], x).embedding
         t = proto_study.read(models[name, seed], own.labels[own.held]).embedding
-        out.append(proto_study.clusters(v, t.repeat(3, 1), own.subgroup[concept], 48)["AMI images, truth"])
+        out.append(clusters(v, t.repeat(3, 1), own.subgroup[concept], 48)["AMI images, truth"])
     return np.array(out)
 
 
