@@ -77,7 +77,7 @@ my_clip = check("constraints.clip_norm", my_clip).use
 for length in (0.5, 5.0):
     v = (length * F.normalize(randn(1, 8, seed=3), dim=1)).requires_grad_()
     (my_clip(v, 1.0) - randn(1, 8, seed=4)).square().sum().backward()
-    print(f"length {length}: cosine of vector and gradient {float(F.cosine_similarity(v, v.grad)):+.3f}")
+    print(f"length {length}: cosine of vector and gradient {float(F.cosine_similarity(v.detach(), v.grad)):+.3f}")
 
 # %% [markdown]
 # ## 12c.3 What a Gaussian leaves outside
