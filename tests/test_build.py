@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -474,3 +476,10 @@ def test_clean_refuses_warnings_and_paths():
         clean([new_output("stream", name="stderr", text="x.py:1: UserWarning: no\n")], "here", Path("/nowhere"))
     with pytest.raises(BuildError, match="here: the output names a folder"):
         clean([new_output("display_data", {"text/plain": "/nowhere/file"})], "here", Path("/nowhere"))
+
+
+def test_it_runs_as_a_file_and_as_a_module():
+    root = Path(build.__file__).parents[1]
+    for command in ([str(root / "tools" / "build.py")], ["-m", "tools.build"]):
+        run = subprocess.run([sys.executable, *command, "--help"], cwd=root, capture_output=True, text=True)
+        assert run.returncode == 0 and "--check" in run.stdout, run.stderr

@@ -25,10 +25,12 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from minilip._files import write
-from tools.execute import device, execute, rounded
-from tools.sources import BuildError, Lesson
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # `python tools/build.py` finds the package that it lies in, as `python -m` does
+from tools.execute import device, execute, rounded  # noqa: E402
+from tools.sources import BuildError, Lesson  # noqa: E402
+
 FOLDERS = ("notebooks", "exercises", "solutions")
 CLAIMS = "application/vnd.minilip.claims+json"
 MAP = re.compile(r"<!-- map -->\n.*?<!-- /map -->", re.S)
