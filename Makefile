@@ -6,7 +6,7 @@ LESSON ?=
 LOWEST_PYTHON ?= $(shell for p in python3.10 python3.11 python3.12 python3; do \
 	$$p -c "import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))" 2>/dev/null && echo $$p && break; done)
 
-.PHONY: lab help data test test-lowest course notebooks bench lint constraints
+.PHONY: lab help data test test-lowest course notebooks book book-check bench lint constraints
 
 lab: .venv/lab-ready data  ## set up, fetch the emoji, open the course
 	.venv/bin/jupyter lab notebooks/00_start.ipynb
@@ -30,6 +30,13 @@ course: .venv/lab-ready data  ## execute everything at full budget, rewrite RESU
 notebooks: .venv/lab-ready data  ## rebuild: execute only what has other code than before
 	.venv/bin/python -m tools.build --changed $(LESSON)
 
+book: .venv/book-ready  ## the course as web pages, out of the committed notebooks: book/_build/html
+	.venv/bin/python -m tools.book
+
+book-check: .venv/book-ready  ## build it and read every page in a browser: links, formulas, console
+	.venv/bin/python -m pip install --quiet --editable ".[browser]"
+	.venv/bin/python -m tools.book --check
+
 bench: .venv/test-ready  ## minilip and its peers side by side
 	.venv/bin/python -m benchmarks
 
@@ -47,6 +54,10 @@ constraints: .venv/test-ready  ## write the versions that make test has passed w
 
 .venv/test-ready: .venv/lab-ready
 	.venv/bin/python -m pip install --editable ".[course,test]"
+	touch $@
+
+.venv/book-ready: .venv/lab-ready
+	.venv/bin/python -m pip install --editable ".[course,book]"
 	touch $@
 
 .venv-lowest/test-ready: pyproject.toml
