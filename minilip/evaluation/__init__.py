@@ -4,11 +4,14 @@ from minilip.evaluation.encoding import encode, parameters
 from minilip.evaluation.probes import few_shot, knn, linear_probe
 from minilip.evaluation.retrieval import accuracy, ranks, retrieval
 from minilip.evaluation.selective import aurc, risk_coverage
+from minilip.evaluation.spectrum import covariance_spectrum, effective_rank
 from minilip.evaluation.statistics import interval
 
 __all__ = [
     "accuracy",
     "aurc",
+    "covariance_spectrum",
+    "effective_rank",
     "encode",
     "few_shot",
     "interval",

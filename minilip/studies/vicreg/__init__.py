@@ -1,0 +1,1 @@
+"""Lesson 05: what each term of VICReg prevents, and what the batch is for."""
