@@ -95,9 +95,7 @@ def train(arm: Arm, seed: int, x: Tensor, progress: bool = True) -> tuple[VICReg
         return model.eval(), History()
     lr, steps = LR * (arm.batch / BATCH) ** 0.5, max(1, arm.pictures // arm.batch)
     label = f"{arm.method}, B = {arm.batch}, seed {seed}"
-    history = fit(
-        model, views(x, arm.batch), steps, lr=lr, weight_decay=0.0, seed=seed, label=label, progress=progress
-    )
+    history = fit(model, views(x, arm.batch), steps, lr=lr, weight_decay=0.0, seed=seed, label=label, progress=progress)
     return model, history
 
 
