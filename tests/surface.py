@@ -369,6 +369,8 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "encode": C(evaluation.encode, {"function": vectors.unit, "inputs": normal(B, D), "batch": 2}, ("function",)),
         "parameters": C(evaluation.parameters, {"module": ConvNet(2)}, ("module",)),
         "linear_probe": C(evaluation.linear_probe, {**features, "strength": 1.0}),
+        "covariance_spectrum": C(evaluation.covariance_spectrum, {"x": normal(B, D)}),
+        "effective_rank": C(evaluation.effective_rank, {"x": normal(B, D)}),
         "few_shot": C(evaluation.few_shot, {**features, "shots": [1, 2], "repeats": 1, "seed": 0}),
         "knn": C(evaluation.knn, {**features, "k": 3}),
         "ranks": C(evaluation.ranks, {"similarity": normal(B, 5), "match": whole(5, B)}),

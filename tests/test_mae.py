@@ -136,6 +136,33 @@ def test_constants():
     assert float(mae_loss(nothing + 0.5, nothing + 0.7, mask)) == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("size, patch", [(8, 2), (12, 4)])
+def test_patches_and_their_moments_equal_lightly(size, patch):
+    images = rand(3, 3, size, size)
+    theirs = lightly.patchify(images, patch)  # its older versions put the colours first
+    last = theirs.unflatten(2, (patch, patch, 3)).flatten(2)
+    first = theirs.unflatten(2, (3, patch, patch)).permute(0, 1, 3, 4, 2).flatten(2)
+    ours = patchify(images, patch)
+    assert torch.equal(ours, last) or torch.equal(ours, first)
+    target = lightly.normalize_mean_var(ours)
+    mask = random_masking(rand(3, ours.shape[1], seed=4), 1)[1]
+    n = ours.shape[2]
+    unbiased = float(mae_loss(target, ours, mask))
+    biased = float(mae_loss(target * ((n - 1) / n) ** 0.5, ours, mask))  # of lightly 1.5, over N
+    assert min(unbiased, biased) < 1e-9
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_the_gradient_by_hand(normalize):
+    prediction, patches, mask = problem()
+    prediction.requires_grad_()
+    slope = torch.autograd.grad(mae_loss(prediction, patches, mask, normalize), prediction)[0]
+    variance, mean = torch.var_mean(patches, dim=2, keepdim=True)
+    target = (patches - mean) / (variance + 1e-6).sqrt() if normalize else patches
+    want = 2 * mask[:, :, None] * (prediction.detach() - target) / (12 * mask.sum())
+    torch.testing.assert_close(slope, want, atol=1e-12, rtol=0)
+
+
 def test_nothing_is_asked_about_the_patches_that_were_seen():
     prediction, patches, mask = problem()
     loss = mae_loss(prediction, patches, mask)

@@ -32,6 +32,25 @@ def test_value_and_gradient_equal_lightly(batch, dim, weights):
         torch.testing.assert_close(got, want, atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("batch, dim", [(3, 5), (9, 9), (40, 12)])
+def test_value_and_gradient_equal_pytorch_metric_learning(batch, dim):
+    losses = pytest.importorskip("pytorch_metric_learning.losses")
+    x = [z.requires_grad_() for z in two(batch, dim)]
+    ours, theirs = vicreg_loss(*x), losses.VICRegLoss(eps=1e-4)(x[0], ref_emb=x[1])
+    torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
+    for got, want in zip(torch.autograd.grad(ours, x), torch.autograd.grad(theirs, x), strict=True):
+        torch.testing.assert_close(got, want, atol=1e-10, rtol=0)
+
+
+def test_independent_dimensions_cost_what_the_batch_makes_them_cost():
+    generator = torch.Generator().manual_seed(0)
+    for batch, dim in ((8, 6), (64, 3)):
+        draws = torch.randn(600, 2, batch, dim, generator=generator, dtype=torch.double)
+        c = torch.stack([vicreg_terms(*xy)[2] for xy in draws])
+        error = float(c.std()) / len(c) ** 0.5
+        assert abs(float(c.mean()) - 2 * (dim - 1) / (batch - 1)) < 5 * error
+
+
 @pytest.mark.parametrize("batch, dim", [(2, 5), (9, 6), (40, 12)])
 def test_each_term_equals_numpy(batch, dim):
     x, y = two(batch, dim)

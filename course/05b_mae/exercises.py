@@ -182,8 +182,8 @@ print("visible patches are where they were:", bool((back[mask == 0] == numbers[.
 
 # %%
 # Exercise 5b.7 · explore · 30 min · difficulty 4 of 5
-# Write features of a trained MAE that a linear probe reads better than the mean: another block, several blocks together,
-# the largest value over patches, [CLS] beside the mean. (B, 3, 8, 8) -> (B, anything)
+# Write features of a trained MAE that a linear probe reads better than the mean: another block, several blocks
+# together, the largest value over patches, [CLS] beside the mean. (B, 3, 8, 8) -> (B, anything)
 train_x, train_y = study.digits("train")
 held_x, held_y = study.digits("val")
 model, _ = study.train(study.ARMS["mask 0.5"]._replace(steps=budget(cpu=400, quick=2)), 0, train_x)

@@ -98,11 +98,11 @@ print(f"mean squared error of the copy {error:.1e}; each token has looked at its
 # $$\Pr(\text{kept} = S) = \frac{K!\,(P-K)!}{P!} = \binom PK^{-1} \quad\text{for every } S \text{ of } K \text{ patches}. \tag{1}$$
 
 # %%
-# check (1): how often each pair out of 5 comes, in 100,000 draws, on the left; one over the number of pairs on the right
+# check (1): how often each pair of 5 comes, in 100,000 draws, on the left; one over the number of pairs on the right
 kept, _, _ = random_masking(torch.rand(100_000, 5, generator=torch.Generator().manual_seed(0)), 2)
 kept = kept.sort(dim=1).values
 share = [float((kept == torch.tensor(pair)).all(dim=1).double().mean()) for pair in itertools.combinations(range(5), 2)]
-same("(1)", share, [1 / math.comb(5, 2)] * 10, tolerance=0.03)
+same("(1)", torch.tensor(share), torch.full((10,), 1 / math.comb(5, 2)), tolerance=0.03)
 
 # %% [markdown]
 # Two things follow. Each patch is hidden with probability $1 - K/P$; and since $\sum_i m_i = P - K$ is no random number, the loss over random masks is, for given errors $e_i$, *unbiased* for their mean over all patches:
@@ -138,7 +138,8 @@ y, t = torch.randn(2, 2, 6, 12, dtype=torch.double)
 m = random_masking(torch.rand(2, 6), 2)[1].double()
 y.requires_grad_()
 slope = torch.autograd.grad(mae_loss(y, t, m, normalize=False), y)[0]
-same("(4)", slope, torch.stack([2 * m[b, i] * (y - t)[b, i] / (12 * 8) for b in range(2) for i in range(6)]).view(2, 6, 12))
+right = [2 * m[b, i] * (y - t)[b, i] / (12 * 8) for b in range(2) for i in range(6)]
+same("(4)", slope, torch.stack(right).view(2, 6, 12))
 
 # %% [markdown]
 # ### 4.3 Why answers are blurred
@@ -192,7 +193,7 @@ position = sincos_positions(6, D).double().view(6, 6, D)
 omega = [10000 ** (-4 * i / D) for i in range(D // 4)]
 pairs = [((0, 1), (3, 5)), ((2, 0), (5, 4)), ((4, 4), (4, 1))]  # the first two are the same step
 right = [sum(math.cos(w * (c - d)) + math.cos(w * (r - q)) for w in omega) for (r, c), (q, d) in pairs]
-same("(7)", torch.stack([position[a] @ position[b] for a, b in pairs]), right)
+same("(7)", torch.stack([position[a] @ position[b] for a, b in pairs]), torch.tensor(right))
 
 # %% [markdown]
 # ### 4.6 What the unequal halves save
@@ -228,6 +229,7 @@ def formula(tokens, dim, depth):
 
 
 same("(8)", float(multiplications(Block(32, 4), 17, 32)), float(formula(17, 32, 1)))
+fastest = {}
 for label, tokens in (("the 16 kept patches", 17), ("all 64 patches", 65)):
     blocks = torch.nn.Sequential(*(Block(64, 4) for _ in range(3))).to(device)
     z = torch.randn(128, tokens, 64, device=device)
@@ -235,14 +237,14 @@ for label, tokens in (("the 16 kept patches", 17), ("all 64 patches", 65)):
     seconds = []
     for _ in range(budget(cpu=5, quick=1)):
         began = time.perf_counter()
-        float(blocks(z).sum().backward() or 0)
+        blocks(z).sum().backward()
+        float(blocks[0].out.bias.grad[0])  # waits for a GPU
         seconds.append(time.perf_counter() - began)
-    print(f"{label}: {formula(tokens, 64, 3) / 1e6:.1f} million a picture")
-    seconds_of = {**globals().get("seconds_of", {}), label: min(seconds)}
+    fastest[label] = min(seconds)
+    print(f"{label}: {formula(tokens, 64, 3) / 1e6:.1f} million multiplications a picture")
 ratio = formula(65, 64, 3) / formula(17, 64, 3)
 print(f"{ratio:.1f} times fewer; [CLS] is a token too, so it is not quite 4 and more")
-factor = seconds_of["all 64 patches"] / seconds_of["the 16 kept patches"]
-print("in time, forward and backward:", "at least twice as fast" if factor > 2 else "less than twice as fast")
+print(f"in time, forward and backward: {fastest['all 64 patches'] / fastest['the 16 kept patches']:.1f} times")
 
 # %% [markdown]
 # ## 5. Code
@@ -348,8 +350,8 @@ with torch.no_grad():
     y = {name: model.predict(whole, noise)[0] for name, model in models.items()}  # (200, 64, 48) each
 mean, deviation = now.mean(2, keepdim=True), (now.var(2, keepdim=True) + 1e-6).sqrt()  # of the TRUE patches
 visible = (1 - mask)[:, :, None]
-guess_mean = (now * visible).sum(1, keepdim=True).mean(2, keepdim=True) / visible.sum(1, keepdim=True)  # of what is seen
-guess_deviation = (deviation * visible).sum(1, keepdim=True) / visible.sum(1, keepdim=True)
+seen_patches = visible.sum(1, keepdim=True)
+guess_mean, guess_deviation = ((z * visible).sum(1, keepdim=True) / seen_patches for z in (mean, deviation))
 painted = {
     "plain": y["plain"],
     "normalised,\ntrue moments": mean + deviation * y["normalised"],
@@ -376,7 +378,9 @@ with torch.no_grad():
     raw = models["plain"].predict(whole, noise)[0]
 hidden_error, seen_error = (float(mae_loss(raw, now, part, normalize=False)) for part in (mask, 1 - mask))
 figure = plot.images(
-    torch.cat([greyed(whole, mask)[:6], unpatchify(raw, PATCH)[:6]]), ["shown"] * 6 + ["raw output everywhere"] * 6, columns=6
+    torch.cat([greyed(whole, mask)[:6], unpatchify(raw, PATCH)[:6]]),
+    ["shown"] * 6 + ["raw output everywhere"] * 6,
+    columns=6,
 )
 print(f"mean squared error: hidden patches {hidden_error:.3f}, patches that were shown {seen_error:.3f}")
 known = study.known()
@@ -415,7 +419,8 @@ def draw(part):
     return figure
 
 
-panel(draw, widgets.FloatSlider(value=0.75, min=0.05, max=0.95, step=0.05, description="hidden"), examples=(0.25, 0.75, 0.95))
+slider = widgets.FloatSlider(value=0.75, min=0.05, max=0.95, step=0.05, description="hidden")
+panel(draw, slider, examples=(0.25, 0.75, 0.95))
 
 # %% [markdown]
 # ## 8. What is learned: two readers, four ratios
@@ -440,10 +445,11 @@ for ax, at, title in zip(axes, (0, 1), ("100 labels", "1,000 labels")):
 axes[0].set_ylabel("accuracy on held-out digits")
 axes[0].legend(title="dashed: untrained", loc="lower left")
 plt.show()
-print(f"a logistic regression on the 192 raw pixels, 100 labels: {np.mean(pixels):.3f}")
+print(f"a logistic regression on the raw pixels, 100 labels: {np.mean(pixels):.3f}")
+print("accuracy with 100 and with 1,000 labels:")
 for name in study.ARMS:
     probe, tuned = stored(name, "probe").mean(axis=0), stored(name, "fine-tuned").mean(axis=0)
-    print(f"{name:16} probe {probe[0]:.3f} {probe[1]:.3f}   fine-tuned {tuned[0]:.3f} {tuned[1]:.3f}   (100, 1,000 labels)")
+    print(f"{name:16} probe {probe[0]:.3f} {probe[1]:.3f}   fine-tuned {tuned[0]:.3f} {tuned[1]:.3f}")
 
 # %% [markdown]
 # Compare each line with its own dashes. Fine-tuning gains much, the probe little, and beyond a half hidden the probe gains nothing or loses. Both are true of one encoder: what it knows is there, but not as a linear function of its last layer, which was made for a decoder.
@@ -462,16 +468,17 @@ def beyond_noise(values):
     return bool(np.mean(values) - 2 * np.std(values, ddof=1) > 0)
 
 
+first, last = (stored(name, "fine-tuned")[:, 0] for name in ("untrained", "mask 0.75"))
 gain = {r: stored("mask 0.75", r)[:, 0] - stored("untrained", r)[:, 0] for r in ("probe", "fine-tuned")}
 claim(
     "mae-finetune",
     says="pretraining by masking improves fine-tuning over training from scratch",
     source="He et al. 2022, table 3",
     measured=f"100 labels, mask 0.75: gain {mean_sd(gain['fine-tuned'])}; "
-    f"{stored('mask 0.75', 'fine-tuned')[:, 0].mean():.3f} against {stored('untrained', 'fine-tuned')[:, 0].mean():.3f}; "
+    f"{last.mean():.3f} against {first.mean():.3f}; "
     f"logistic regression on raw pixels {np.mean(pixels):.3f}",
     holds=beyond_noise(gain["fine-tuned"]),
-    note="holds if the gain exceeds two standard deviations; 200 steps of fine-tuning for both; raw pixels are better still",
+    note="holds if the gain exceeds two standard deviations; 200 steps of fine-tuning for both; raw pixels do better",
 )
 claim(
     "mae-probe",
@@ -508,7 +515,8 @@ claim(
     says="a loss on hidden patches alone is better than one on all",
     source="He et al. 2022, sec. 3, footnote on the reconstruction target",
     measured=", ".join(f"{r} {mean_sd(v)}" for r, v in all_patches.items())
-    + f"; error of shown patches {stored('mask 0.75', 'seen').mean():.2f} against {stored('loss everywhere', 'seen').mean():.2f}",
+    + f"; error of shown patches {stored('mask 0.75', 'seen').mean():.2f} against "
+    f"{stored('loss everywhere', 'seen').mean():.2f}",
     holds=all(beyond_noise(v) for v in all_patches.values()),
     note="holds if both exceed two standard deviations; a quarter of the patches is what the two losses differ in",
 )
@@ -516,7 +524,8 @@ claim(
     "mae-encoder",
     says="an encoder that skips hidden patches needs 3 times less computation or better",
     source="He et al. 2022, sec. 3 and table 2; (8)",
-    measured=f"{formula(65, 64, 3) / 1e6:.1f} against {formula(17, 64, 3) / 1e6:.1f} million multiplications: {ratio:.1f} times",
+    measured=f"{formula(65, 64, 3) / 1e6:.1f} against {formula(17, 64, 3) / 1e6:.1f} million multiplications: "
+    f"{ratio:.1f} times",
     holds=ratio > 3,
     note="of the encoder alone, counted; the decoder works on all patches in both",
 )

@@ -150,6 +150,21 @@ def measure(arm: dict[str, Any], seed: int, part: str = "test") -> dict[str, Any
     return {"hidden": round(hidden, 4), "seen": round(seen, 4), **found}
 
 
+def scratch(seed: int, part: str = "test") -> list[float]:
+    """Accuracy from scratch with labels, in as many steps as an arm has for masking and fine-tuning together.
+
+    Returns:
+        [with 10 labels a class, with all 1,000 labels].
+    """
+    _check.choice("part", part, ("val", "test"))
+    (x, y), (x_test, y_test) = digits("train"), digits(part)
+    start = Mean(build(Arm(steps=0), seed))
+    how: dict[str, Any] = {"lr": TUNING_LR, "batch": BATCH, "augment": augment, "seed": seed}
+    steps = STEPS + TUNING_STEPS
+    guesses = [finetune(start, x[r], y[r], x_test, steps, **how) for r in (few(y, seed), torch.arange(len(y)))]
+    return [round(float((guess == y_test).float().mean()), 4) for guess in guesses]
+
+
 # ---- what is measured --------------------------------------------------------------------------------------------
 
 MASKS = (0.25, 0.5, 0.75, 0.9)  # of 16 patches 4, 8, 12 and 15 are removed
@@ -161,6 +176,7 @@ ARMS = {
 }
 SEEDS = range(3)
 STUDY = Study("mae", measure)
+SCRATCH = Study("mae-scratch", scratch)
 
 
 def settings(name: str, seed: int, part: str = "test") -> dict[str, Any]:
@@ -176,6 +192,15 @@ def known(part: str = "test") -> dict[str, list[dict[str, Any]]]:
     return {name: STUDY.recall([settings(name, seed, part) for seed in SEEDS]) for name in ARMS}
 
 
+def known_scratch(part: str = "test") -> list[list[float]]:
+    """What `scratch` returns, for each seed.
+
+    Raises:
+        LookupError: as `known`.
+    """
+    return SCRATCH.recall([{"seed": seed, "part": part} for seed in SEEDS])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m minilip.studies.mae.digits",
@@ -187,6 +212,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     STUDY.complete(settings(name, seed, chosen.part) for seed in SEEDS for name in chosen.arms)
+    SCRATCH.complete({"seed": seed, "part": chosen.part} for seed in SEEDS)
 
 
 if __name__ == "__main__":
