@@ -70,7 +70,7 @@ def test_measure_says_what_it_says_it_says(monkeypatch):
     monkeypatch.setattr(study, "TUNING_STEPS", 2)
     result = measure(Arm(steps=2)._asdict(), 0, "val")
     assert set(result) == {"hidden", "seen", "probe", "probe [CLS]", "fine-tuned"}
-    assert all(len(result[name]) == 2 and 0 <= min(result[name]) for name in ("probe", "probe [CLS]", "fine-tuned"))
+    assert all(len(result[name]) == 2 and min(result[name]) >= 0 for name in ("probe", "probe [CLS]", "fine-tuned"))
     monkeypatch.setattr(study, "STEPS", 1)
     assert len(study.scratch(0, "val")) == 2
     for wrong in (
