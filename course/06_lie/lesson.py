@@ -11,7 +11,7 @@
 # - say for a gain in robustness which control would have shown the same gain, and run it;
 # - find a hidden angle in features that were never told one.
 #
-# *Before this:* lesson 01 (InfoNCE). The bases SimCLR, VICReg and MAE are used as they are, with a box on each where they first occur; lessons 03 and 05 derive them. *Papers:* Ibrahim, Bouchacourt and Morcos 2022 (the operator); Hall 2003 (Lie groups, second edition 2015); Al-Mohy and Higham 2011 (the exponential's action).
+# *Before this:* lesson 01 (InfoNCE). The bases SimCLR, VICReg and MAE are used as they are, with a box on each where they first occur; lesson 03 derives SimCLR, [lesson 05](05_vicreg.ipynb) VICReg and [05b](05b_mae.ipynb) MAE. *Papers:* Ibrahim, Bouchacourt and Morcos 2022 (the operator); Hall 2003 (Lie groups, second edition 2015); Al-Mohy and Higham 2011 (the exponential's action).
 
 # %%
 from minilip.course import *
@@ -40,7 +40,7 @@ from minilip.studies.lie import robustness
 from minilip.data.poses import PosedEmoji
 from minilip.evaluation import interval
 from minilip.lie import LieOperator, exp_action, lie_loss, orbit, search, spectrum
-from minilip.training import fit
+from minilip.training import fit, load_encoder
 from minilip.course.widgets import panel
 
 # %% [markdown]
@@ -433,7 +433,7 @@ for seed in range(budget(cpu=3, quick=1)):
 #
 # ## 7. The protocol of the sources, with controls
 #
-# > **Three bases and three readers, in a sentence each** (lessons 03 and 05 derive them). *SimCLR*: two random changes of one picture are each other's positive in InfoNCE, all other pictures of the batch are negatives. *VICReg*: the two changes must agree, every coordinate must keep a variance of 1 over the batch, and no two coordinates may say the same; no negatives. *MAE*: three quarters of the patches are covered, and a Transformer fills them in; its summary is read at an extra token, *[CLS]*, for which the loss asks nothing by itself. A *linear probe* is a logistic regression on frozen features, *1-NN* takes the label of the nearest known feature, *fine-tuning* trains the encoder together with a linear layer.
+# > **Three bases and three readers, in a sentence each** (lessons 03, [05](05_vicreg.ipynb) and [05b](05b_mae.ipynb) derive them). *SimCLR*: two random changes of one picture are each other's positive in InfoNCE, all other pictures of the batch are negatives. *VICReg*: the two changes must agree, every coordinate must keep a variance of 1 over the batch, and no two coordinates may say the same; no negatives. *MAE*: three quarters of the patches are covered, and a Transformer fills them in; its summary is read at an extra token, *[CLS]*, for which the loss asks nothing by itself. A *linear probe* is a logistic regression on frozen features, *1-NN* takes the label of the nearest known feature, *fine-tuning* trains the encoder together with a linear layer.
 #
 # Now real drawings. We train MAE, VICReg and SimCLR on what training shows: the varied drawings in all poses, the typical-only ones upright. Then the same with the operator, equation (11), end to end, on pairs of poses. And then with four *controls*, in which the operator is replaced by something that cannot turn anything, or by one that knows more than it should:
 #
@@ -447,13 +447,18 @@ for seed in range(budget(cpu=3, quick=1)):
 # Everything is read in three ways: a linear probe, the nearest neighbour (1-NN), and fine-tuning.
 #
 # Training all of it takes about two hours on one core. Here we train one entry, VICReg with the operator, and watch the doors; the table comes from `python -m minilip.studies.lie.robustness`, which runs the code of this course and keeps its results under a digest of that code.
+#
+# The encoder starts from random numbers, as in the study. Lesson 05 leaves a trained one, for this tower and these drawings: once it has been run on this machine, set `START` to `"05-vicreg"` and run the next cells again. (For MAE it is `"05b-mae"`, with `Learner("mae", "operator")`.) Does a start that already knows drawings make the operator turn anything?
 
 # %%
 show(learners.Learner.loss)
 
 # %%
+START = None  # "05-vicreg" starts from the encoder that lesson 05 keeps
 torch.manual_seed(0)
 learner = learners.Learner("vicreg", "operator").to(device)
+if START:
+    print("starts from:", load_encoder(START, learner.tower))
 COLLAPSE_STEPS = budget(cpu=150, gpu=350, quick=3)
 history = fit(learner, learners.pairs(data, 128, device), COLLAPSE_STEPS, weight_decay=0.0, label="VICReg + operator")
 collapsed_z = readers.embed(learner.tower, data)  # (I, T, D)
