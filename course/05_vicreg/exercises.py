@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 
 from minilip.course import plot
-from minilip.evaluation import covariance_spectrum
 from minilip.studies.vicreg import terms as study
 from minilip.vicreg import vicreg_loss
 

@@ -16,7 +16,7 @@ import torch
 
 from minilip.course import plot
 from minilip.evaluation import encode, linear_probe
-from minilip.mae import mae_loss, random_masking
+from minilip.mae import random_masking
 from minilip.studies.mae import digits as study
 
 # %% [markdown]

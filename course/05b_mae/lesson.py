@@ -27,7 +27,6 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from minilip.course import plot
 from minilip.course.widgets import panel
@@ -447,8 +446,9 @@ axes[0].legend(title="dashed: untrained", loc="lower left")
 plt.show()
 long = np.array(study.known_scratch())  # (seeds, 2)
 print(f"a logistic regression on the raw pixels, 100 labels: {np.mean(pixels):.3f}")
-print(f"from scratch in {study.STEPS + study.TUNING_STEPS} steps with labels: {long[:, 0].mean():.3f} {long[:, 1].mean():.3f}")
 print("accuracy with 100 and with 1,000 labels:")
+together = study.STEPS + study.TUNING_STEPS
+print(f"from scratch, {together} steps with labels: {long[:, 0].mean():.3f} {long[:, 1].mean():.3f}")
 for name in study.ARMS:
     probe, tuned = stored(name, "probe").mean(axis=0), stored(name, "fine-tuned").mean(axis=0)
     print(f"{name:16} probe {probe[0]:.3f} {probe[1]:.3f}   fine-tuned {tuned[0]:.3f} {tuned[1]:.3f}")
@@ -485,7 +485,7 @@ claim(
     f"logistic regression on raw pixels {np.mean(pixels):.3f}",
     holds=beyond_noise(gain["fine-tuned"]) and beyond_noise(last - long[:, 0]),
     note="holds if both gains exceed two standard deviations: at 200 steps of fine-tuning for both, and against "
-    f"{study.STEPS + study.TUNING_STEPS} steps with labels and no masking",
+    f"{together} steps with labels and no masking",
 )
 claim(
     "mae-probe",
