@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 05b · MAE: exercises
 #
-# Seven exercises on [lesson 05b](../notebooks/05b_mae.ipynb), an hour and a half in all. Fill in the cells, run the check under each. If you are stuck, run `hint("mae.…")` in a cell of its own: three hints an exercise, each says more. After a failed check the notebook goes on with the library's version, so that you can skip and come back.
+# Seven exercises on [lesson 05b](../notebooks/05b_mae.ipynb), an hour and three quarters in all. Fill in the cells, run the check under each. If you are stuck, run `hint("mae.…")` in a cell of its own: three hints an exercise, each says more. After a failed check the notebook goes on with the library's version, so that you can skip and come back.
 #
 # Letters: $B$ pictures of $P$ patches of $N$ numbers; $K$ patches are kept; the mask is 1 where a patch is hidden.
 
