@@ -403,7 +403,7 @@ with torch.no_grad():
 hidden_error, seen_error = (float(mae_loss(raw, now, part, normalize=False)) for part in (mask, 1 - mask))
 figure = plot.images(
     torch.cat([greyed(unseen, mask)[:6], unpatchify(raw, PATCH)[:6]]),
-    ["shown"] * 6 + ["raw output everywhere"] * 6,
+    ["shown"] * 6 + ["raw output"] * 6,
     columns=6,
 )
 print(f"mean squared error: hidden patches {hidden_error:.3f}, patches that were shown {seen_error:.3f}")
@@ -479,11 +479,11 @@ for name in study.ARMS:
     print(f"{name:16} probe {probe[0]:.3f} {probe[1]:.3f}   fine-tuned {tuned[0]:.3f} {tuned[1]:.3f}")
 
 # %% [markdown]
-# Compare each line with its own dashes. With 1,000 labels the two readers disagree about one and the same encoder: the probe has gained almost nothing over an untrained network, fine-tuning much. What masking teaches is there, but not as a linear function of the last layer, which was made for a decoder. With 100 labels both gain, and three seeds do not tell which gains more.
+# Compare each line with its own dashes. With 1,000 labels the two readers disagree about one and the same encoder: the probe has gained little over an untrained network, fine-tuning much. What masking teaches is there, but not as a linear function of the last layer, which was made for a decoder. With 100 labels both gain, and three seeds do not tell which gains more.
 #
 # The mean is highest at one half hidden, for both readers, not at three quarters. A digit of 16 patches with one visible (0.9) is not a riddle but a blank, and its probe falls below that of an untrained network. What ratio makes a good riddle depends on how redundant pictures are.
 #
-# Now the rivals. Raw pixels beat every probe of the left panel: these digits are nearly linear in their pixels. And labels for all 1,400 steps are the comparison of equal time. The bed can rank arms against each other; it cannot show that MAE is worth its price.
+# Now the rivals. Raw pixels beat every probe of the left panel: these digits are nearly linear in their pixels. And with labels for all 1,400 steps, the comparison of equal time, the same network wins clearly over masking and fine-tuning. The bed can rank arms against each other; it cannot show that MAE is worth its price.
 #
 # ## 9. Claims
 
