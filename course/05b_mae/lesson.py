@@ -571,7 +571,7 @@ claim(
 # - The released encoder-only checkpoints have no decoder: they cannot paint.
 # - The variance of (6) is the unbiased one. The order of numbers in a patch is row, column, colour.
 # - The published linear probe puts a BatchNorm without parameters before the head: features of a masked autoencoder have very unequal scales. Ours standardises.
-# - The recipe is 800 epochs at a batch of 4,096 with crops and mirroring only. Ours is 77,000 small digits seen, and as many small drawings.
+# - The recipe is 800 epochs at a batch of 4,096 with crops and mirroring only. Ours sees 77,000 digits of 8 x 8 pixels, and 64,000 small drawings.
 #
 # **What goes wrong in practice**
 # - *The loss hangs at once:* the plateau of section 6, the mean of each position. More steps, not another loss.
