@@ -1,4 +1,4 @@
-r"""Alignment and uniformity: the two things that a contrastive loss asks of unit vectors, measured and trained directly.
+r"""Alignment and uniformity: what a contrastive loss asks of unit vectors, measured and trained directly.
 
 Wang and Isola 2020 (arXiv 2005.10242), derived in lesson 04.
 
