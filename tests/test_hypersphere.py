@@ -147,7 +147,7 @@ def test_views_and_vectors_that_coincide_have_finite_gradients(alpha):
         assert value.isfinite() and gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("t", [50.0, 1e4])
+@pytest.mark.parametrize("t", [200.0, 1e4])
 def test_finite_where_every_gaussian_underflows(t):
     x = vectors(12, 16, dtype=torch.float32)
     assert not torch.pdist(x).square().mul(-t).exp().any()

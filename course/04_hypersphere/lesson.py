@@ -168,9 +168,9 @@ P = e @ chance
 
 
 def exact(M):
-    first = np.arange(M + 1)
+    first = torch.arange(M + 1).double()
     inside = (e.diagonal()[:, None] + e[:, :1] * first + e[:, 1:] * (M - first)) / M  # (2, M + 1)
-    return float(chance @ (inside.log() @ torch.tensor(binom.pmf(first, M, 0.3)))) - 1 / tau
+    return float(chance @ (inside.log() @ torch.tensor(binom.pmf(first.numpy(), M, 0.3)))) - 1 / tau
 
 
 limit = float(chance @ P.log()) - 1 / tau
@@ -371,11 +371,11 @@ def separable(points, labels, k):
 
 CLASSES = 9
 labels = np.repeat(np.arange(CLASSES), 30)
-cloud = np.random.default_rng(1).uniform(-1, 1, (len(labels), 2))
-spread = np.arange(CLASSES) * 2 * np.pi / CLASSES
-caps = spread[labels] + 0.28 * cloud[:, 0]
+turns, depths = 2 * np.pi * np.random.default_rng(1).random(len(labels)), np.random.default_rng(2).random(len(labels)) ** 0.5
+cloud = depths[:, None] * np.stack([np.cos(turns), np.sin(turns)], axis=1)  # a disc of radius 1
+caps = 2 * np.pi / CLASSES * labels + 0.25 * cloud[:, 0]
 caps = np.stack([np.cos(caps), np.sin(caps)], axis=1)
-balls = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), axis=2).reshape(-1, 2)[labels] + 0.3 * cloud
+balls = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), axis=2).reshape(-1, 2)[labels] + 0.25 * cloud
 judged = {}
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2))
 for ax, (name, points) in zip(axes, {"caps on a circle": caps, "balls in a plane": balls}.items()):
@@ -431,7 +431,7 @@ show(uniformity)
 # | alignment and uniformity | $\lambda_a\mathcal L_{\text{align}} + \lambda_u\frac12[\mathcal L_{\text{uniform}}(x) + \mathcal L_{\text{uniform}}(y)]$ | $\lambda_a = \lambda_u = 1$, $\alpha = t = 2$ | the same |
 # | alignment alone, uniformity alone | one of the weights 0 | | |
 # | the bound of NT-Xent, (6) | as above | $\lambda_a = 2$, $\lambda_u = 1$, $t = 2$ | |
-# | batch, network, steps | | 64; ConvNet, head of two layers, $D = 64$; Adam, 200 steps here, 600 in the study | 768; small AlexNet, $D = 128$; SGD, 200 epochs of STL-10 |
+# | batch, network, steps | | 64; ConvNet, head of two layers, $D = 64$; AdamW, 200 steps here, 400 in the study | 768; small AlexNet, $D = 128$; SGD, 200 epochs of STL-10 |
 
 # %%
 contrastive, histories = {}, {}
@@ -552,3 +552,298 @@ def sphere(azimuth, objective):
 turn = widgets.IntSlider(value=30, min=0, max=345, step=15, description="azimuth", readout_format="d")
 which = widgets.Dropdown(options=list(OBJECTIVES), value="both", description="objective")
 panel(sphere, turn, which, examples=[(30, name) for name in OBJECTIVES])
+
+# %% [markdown]
+# Uniformity alone is the lower of the two in the figure, and its picture is the worse one: no measure is good by itself.
+#
+# ## 7. The plane
+#
+# Now $D = 64$, 400 steps, three seeds, and many mixtures: weights from alignment alone to uniformity alone, and NT-Xent at five temperatures. On the way, each encoder is measured and a *linear probe* on $h$ is asked for shape and colour, 24 classes, on held-out scenes. This takes minutes and was measured once (`python -m minilip.studies.hypersphere.plane`); the code is what this lesson uses.
+
+# %%
+known = study.known()
+FAMILIES = {"weights": study.WEIGHTED, "NT-Xent": study.CONTRASTED}
+
+
+def ends(names, what):
+    """(arms, seeds) of a number measured at the end."""
+    return np.array([[run[what] for run in known[name]] for name in names])
+
+
+def last(names, column):
+    """(arms, seeds) of the last entry of the path: 1 alignment, 2 uniformity."""
+    return np.array([[run["path"][-1][column] for run in known[name]] for name in names])
+
+
+low, high = min(p[3] for runs in known.values() for r in runs for p in r["path"]), ends(known, "h").max()
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharex=True, sharey=True)
+for ax, (family, arms) in zip(axes, FAMILIES.items()):
+    for name in arms:
+        for run in known[name]:
+            _, a, u, accuracy = np.array(run["path"]).T
+            ax.plot(a, u, color="#BBBBBB", linewidth=0.7, zorder=1)
+            dots = ax.scatter(a, u, c=accuracy, s=14, vmin=low, vmax=high, zorder=2)
+        end = known[name][0]["path"][-1]
+        label = name.replace("share ", "").replace("tau ", "τ ")
+        ax.annotate(label, end[1:3], xytext=(5, 3), textcoords="offset points", fontsize=8)
+    ax.plot(0, corner, "*", color=plot.RED, markersize=11, zorder=3)
+    ax.set(xlabel="alignment (squared distance)", title={"weights": "weights: share of uniformity", "NT-Xent": "NT-Xent: temperature"}[family])
+axes[0].set_ylabel("uniformity, t = 2")
+axes[1].plot([], [], "*", color=plot.RED, markersize=9, label="best with 192 contents, (11)")
+axes[1].legend(loc="upper right")
+figure.colorbar(dots, ax=axes, label="accuracy of the probe, 24 classes")
+plt.show()
+untrained = np.array([known["tau 0.25"][s]["path"][0][3] for s in range(3)])
+print("probe of an untrained encoder: {:.3f}".format(untrained.mean()))
+for name in known:
+    a, u = last([name], 1).mean(), last([name], 2).mean()
+    h, unscaled, shape = (ends([name], what) for what in ("h", "unscaled", "shape"))
+    print(f"{name:18} alignment {a:6.3f}  uniformity {u:6.3f}  probe of h {h.mean():.3f} ± {h.std(ddof=1):.3f}"
+          f"  of z, unscaled {unscaled.mean():.3f}  shape {shape.mean():.3f}")
+
+# %% [markdown]
+# @@PLANE@@
+#
+# ## 8. What information cannot see
+#
+# Lesson 01 ended with a puzzle. Encoders were judged by the bound that their critic certifies, all at $N = 256$, and by a linear probe: among good critics the tighter bound did not belong to the better encoder. And information does not change under any invertible map, while a probe does. What do alignment and uniformity say?
+#
+# First a map for which we know the answer. A rotation followed by a leaky ReLU can be undone, and it sends a ray to a ray. So, made unit length again, it is an *invertible map of the sphere to itself*. Stack such layers on a trained encoder: every stack carries the same information, by theorem.
+
+# %%
+rotations = [torch.linalg.qr(torch.randn(study.DIM, study.DIM, generator=torch.Generator().manual_seed(k)))[0] for k in range(8)]
+
+
+def scramble(z, layers):
+    for r in rotations[:layers]:
+        z = unit(F.leaky_relu(z @ r, 0.1))
+    return z
+
+
+def unscramble(z, layers):
+    for r in reversed(rotations[:layers]):
+        z = unit(torch.where(z > 0, z, z / 0.1) @ r.T)
+    return z
+
+
+class Scrambled:
+    """What `study.certified` needs of an encoder."""
+
+    def __init__(self, model, layers):
+        self.project = lambda v: scramble(model.project(v), layers)
+
+
+LAYERS = budget(cpu=(0, 2, 8), quick=(0, 8))
+layout = {}  # (layers, seed) -> alignment, uniformity, probe of z unscaled, certified nats
+for seed in SEEDS:
+    for k in LAYERS:
+        model = Scrambled(contrastive[seed], k)
+        x, y = (encode(model.project, v) for v in exam.views)
+        z = encode(model.project, exam.images)
+        nats = study.certified(model, seed, torch.Generator().manual_seed(5), *budget(cpu=(4096, 2048), quick=(256, 256)))
+        layout[k, seed] = float(alignment(x, y)), float(uniformity(z)), study.unscaled_probe(z, exam.content["class"]), nats
+z = encode(contrastive[0].project, exam.images[:200])
+same("scrambled and back", unscramble(scramble(z, 8), 8), z, tolerance=1e-3)
+layout = {k: np.array([layout[k, s] for s in SEEDS]) for k in LAYERS}  # (seeds, 4)
+print(f"views share {shared:.2f} nats")
+for k, v in layout.items():
+    a, u, probe, nats = v.mean(axis=0)
+    print(f"{k} layers: alignment {a:.3f}, uniformity {u:.2f}, probe {probe:.3f}, certified by a trained critic {nats:.2f} nats")
+
+# %% [markdown]
+# @@SCRAMBLE@@
+
+# %%
+names = [n for n in known if n not in ("share 0", "share 1")]
+table = {
+    "alignment": last(list(known), 1).ravel(), "uniformity": last(list(known), 2).ravel(),
+    "bound": ends(list(known), "bound").ravel(), "probe": ends(list(known), "h").ravel(),
+}
+table["sum"] = table["alignment"] + table["uniformity"]
+kept = np.array([name in names for name in known for _ in range(3)])
+ranked = {}
+for what in ("bound", "sum", "alignment", "uniformity"):
+    ranked[what] = spearmanr(table[what], table["probe"])[0], spearmanr(table[what][kept], table["probe"][kept])[0]
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.1), sharey=True)
+for ax, what, label in zip(axes, ("bound", "sum"), ("certified by a trained critic, N = 256 (nats)", "alignment + uniformity")):
+    for family, colour in (("weights", plot.GREEN), ("NT-Xent", plot.BLUE)):
+        chosen = [n for n in known if n in FAMILIES[family]]
+        x = ends(chosen, "bound") if what == "bound" else last(chosen, 1) + last(chosen, 2)
+        ax.scatter(x.ravel(), ends(chosen, "h").ravel(), s=18, color=colour, label=family)
+    ax.set(xlabel=label)
+axes[0].set_ylabel("accuracy of the probe on h")
+axes[0].axvline(shared, color="#777777", linewidth=0.8, linestyle="--", label="all there is")
+axes[0].legend(loc="upper left")
+plt.show()
+for what, (everyone, inner) in ranked.items():
+    print(f"rank correlation with the probe, {what:10}: {everyone:+.2f} over {len(kept)} encoders, "
+          f"{inner:+.2f} over the {kept.sum()} trained with both wishes")
+
+# %% [markdown]
+# @@BOUND@@
+#
+# ## 9. The temperature's trade
+#
+# A cold NT-Xent pushes hardest at the nearest others, (12), and the nearest others are often scenes of the same class. *Tolerance* (after Wang and Liu) measures what is left to them: how much higher the cosine of two scenes of one class is than that of any two.
+
+# %%
+taus = study.TEMPERATURES
+cold = list(study.CONTRASTED)
+figure, axes = plt.subplots(1, 3, figsize=(8, 2.7))
+for ax, (values, label) in zip(
+    axes, ((last(cold, 2), "uniformity"), (ends(cold, "tolerance"), "tolerance (cosine)"), (ends(cold, "h"), "probe on h"))
+):
+    ax.semilogx(np.repeat(taus, 3), values.ravel(), "o", color=plot.BLUE, markersize=4)
+    ax.semilogx(taus, values.mean(axis=1), color=plot.BLUE, linewidth=1)
+    ax.set(xlabel="temperature τ", ylabel=label)
+plt.show()
+
+z = encode(contrastive[0].project, exam.images[:1000])
+kind = exam.content["class"][:1000]
+others = ~torch.eye(1000, dtype=torch.bool)
+for tau in taus:
+    push = (z @ z.T / tau).masked_fill(~others, -math.inf).softmax(dim=1)  # (1000, 1000), (14) of lesson 01
+    share = float((push * (kind[:, None] == kind)).sum(dim=1).mean())
+    heard = float(torch.special.entr(push).sum(dim=1).exp().mean())
+    print(f"τ = {tau:<5g} {share:6.1%} of the push on others goes to the same class; {heard:5.0f} of 999 are heard")
+
+# %% [markdown]
+# @@TAU@@
+#
+# ## 10. Claims
+
+
+# %%
+def mean_sd(values, digits=3):
+    values = np.asarray(values, dtype=float)
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1) if len(values) > 1 else 0:.{digits}f}"
+
+
+def beyond_noise(differences):
+    return bool(len(differences) > 1 and np.mean(differences) > 2 * np.std(differences, ddof=1))
+
+
+def end(name, what):
+    return ends([name], what)[0]
+
+
+def both(name):
+    return last([name], 1)[0], last([name], 2)[0]
+
+
+claim(
+    "hypersphere-limit",
+    says="InfoNCE - log M tends to alignment plus uniformity as M grows",
+    source="Wang and Isola 2020, theorem 1; the slides; eq. (3)",
+    measured=f"off by, at M = {MS[-1]}: " + ", ".join(f"τ = {tau:g}: {np.mean(off[tau]):.2%} (worst {max(off[tau]):.2%})" for tau in TAUS),
+    holds=max(max(off[tau]) for tau in TAUS if tau >= 0.25) < 0.01,
+    note="holds if within 1 % for every seed at τ = 0.25 and 1; a colder loss needs more negatives, as (4) says: "
+    + ", ".join(f"τ = {tau:g}: {np.mean([abs(limits[tau, s][1] / limits[tau, s][0]) for s in SEEDS]) / 0.01:,.0f}" for tau in TAUS),
+)
+a, u = both("share 0")
+claim(
+    "hypersphere-collapse",
+    says="alignment alone collapses",
+    source="eq. (6) without its second term; Wang and Isola 2020, section 5",
+    measured=f"uniformity {mean_sd(u)}; probe of z as it is {mean_sd(end('share 0', 'unscaled'))} (chance 0.042), "
+    f"with every coordinate magnified to variance 1 {mean_sd(end('share 0', 'z'))}, of h {mean_sd(end('share 0', 'h'))}; "
+    f"untrained h {mean_sd(untrained)}",
+    holds=bool((u > -0.1).all()),
+    note="holds if uniformity stays above -0.1; what is left in the tiny cap is not nothing: a probe that magnifies reads it",
+)
+a, u = both("share 1")
+claim(
+    "hypersphere-spread",
+    says="uniformity alone spreads without structure",
+    source="eq. (6) without its first term; Wang and Isola 2020, section 5",
+    measured=f"uniformity {mean_sd(u)} (floor {uniformity_floor(study.DIM):.3f}), alignment {mean_sd(a)} (2 for strangers); "
+    f"probe of h {mean_sd(end('share 1', 'h'))}, untrained {mean_sd(untrained)}",
+    holds=bool((u < corner).all()) and beyond_noise(untrained - end("share 1", "h")),
+    note="holds if more even than any aligned encoder of 192 contents can be, and the probe is worse than untrained",
+)
+mixed = {n: end(n, "h") for n in study.WEIGHTED}
+best = max(mixed, key=lambda n: mixed[n].mean())
+edges = np.maximum(mixed["share 0"], mixed["share 1"])
+claim(
+    "hypersphere-both",
+    says="both properties are needed",
+    source="Wang and Isola 2020, section 5",
+    measured="probe of h by the share of uniformity: " + ", ".join(f"{n[6:]}: {mean_sd(v)}" for n, v in mixed.items()),
+    holds=all(beyond_noise(mixed[n] - edges) for n in ("share 0.25", "share 0.5", "share 0.75")),
+    note="holds if each of the three middle mixtures beats the better of the two ends; the paper's plane is STL-10's",
+)
+claim(
+    "hypersphere-direct",
+    says="optimising the two directly gives representations comparable to, or better than, contrastive learning",
+    source="Wang and Isola 2020, abstract",
+    measured=f"probe of h, weights 1 and 1: {mean_sd(mixed['share 0.5'])}; the bound of τ = 0.25: {mean_sd(end('bound of tau 0.25', 'h'))}; "
+    + ", ".join(f"NT-Xent τ = {n[4:]}: {mean_sd(end(n, 'h'))}" for n in cold),
+    holds=bool(mixed["share 0.5"].mean() > max(end(n, "h").mean() for n in cold) - 2 * mixed["share 0.5"].std(ddof=1)),
+    note="holds if weights 1 and 1, not chosen here, come within two standard deviations of the best temperature, which was "
+    "chosen on these scenes and so has the advantage",
+)
+claim(
+    "hypersphere-agreement",
+    says="both measures agree strongly with downstream performance",
+    source="Wang and Isola 2020, abstract",
+    measured=f"rank correlation of their sum with the probe {ranked['sum'][0]:+.2f} over {len(kept)} encoders, "
+    f"{ranked['sum'][1]:+.2f} without the two ends; of the bound on information {ranked['bound'][0]:+.2f} and {ranked['bound'][1]:+.2f}; "
+    f"alignment by itself {ranked['alignment'][0]:+.2f}, uniformity {ranked['uniformity'][0]:+.2f}",
+    holds=ranked["sum"][1] < -0.7,
+    note="holds if below -0.7 without the ends, the harder number; the sum has the weights of the released code",
+)
+claim(
+    "hypersphere-invertible",
+    says="representations of the same information can differ in alignment, uniformity and worth",
+    source="Tschannen et al. 2020, section 3.1, on the sphere",
+    measured="; ".join(
+        f"{k} layers: alignment {mean_sd(v[:, 0])}, uniformity {mean_sd(v[:, 1], 2)}, probe {mean_sd(v[:, 2])}, bound {mean_sd(v[:, 3], 2)}"
+        for k, v in layout.items()
+    ),
+    holds=beyond_noise(layout[0][:, 2] - layout[8][:, 2]) and beyond_noise(layout[8][:, 1] - layout[0][:, 1]),
+    note="that the information is the same follows from invertibility; holds if eight layers cost probe and uniformity",
+)
+even, tolerant = last(cold, 2).mean(axis=1), ends(cold, "tolerance").mean(axis=1)
+claim(
+    "hypersphere-temperature",
+    says="a colder loss is more uniform and less tolerant of similar samples; a temperature between serves best",
+    source="Wang and Liu 2021, abstract",
+    measured="by τ = " + ", ".join(f"{t:g}" for t in taus) + ": uniformity " + ", ".join(f"{v:.2f}" for v in even)
+    + "; tolerance " + ", ".join(f"{v:.3f}" for v in tolerant)
+    + "; probe " + ", ".join(mean_sd(end(n, "h")) for n in cold),
+    holds=bool((np.diff(even) > 0).all() and (np.diff(tolerant) > 0).all())
+    and beyond_noise(end("tau 0.25", "h") - end("tau 0.05", "h")) and beyond_noise(end("tau 0.25", "h") - end("tau 1", "h")),
+    note="holds if both are monotone in τ and τ = 0.25 beats both ends; classes of scenes, 400 steps",
+)
+claim(
+    "hypersphere-caps",
+    says="well-clustered classes are linearly separable on the hypersphere and not in Euclidean space",
+    source="Wang and Isola 2020, figure 2; the slides; eqs. (13), (14)",
+    measured=f"nine classes: {judged['caps on a circle'][0]} caps and {judged['balls in a plane'][0]} balls can be cut off by a line; "
+    f"a softmax over all classes: {judged['caps on a circle'][1]:.1%} and {judged['balls in a plane'][1]:.1%}",
+    holds=judged["caps on a circle"][0] == CLASSES > judged["balls in a plane"][0],
+    note="true of one class against the rest; a linear softmax separates disjoint balls as well, by (14)",
+)
+
+# %% [markdown]
+# ## 11. Doubts
+#
+# **What the slides and the released code do differently**
+# - The slides' limit has $-\log$ in the second term, and a temperature outside the exponential. (3) has both put right.
+# - The paper's $\mathcal L_{\text{uniform}}$ is an expectation over independent pairs, in which a point may meet itself. The code leaves self-pairs out, treats the two views apart and averages. Partners are no pair in it: they would pull against alignment. By (10) the code's number can lie below the paper's minimum; with 768 pictures it hardly does.
+# - The code takes the mean of exponentials and then the logarithm. For $t = 2$ that is safe. For large $t$, or vectors that are not unit length, it is $-\infty$; users report losses of $-50$ to $-200$, which are vectors somebody forgot to normalise. A uniformity below $-2t$ in a large batch means that.
+# - `lightly`'s loss normalises inside, has $t = 1$ by default where the authors have 2, and its text calls the normalisation L1 where the code does L2. Values of two repositories are comparable only at one $t$.
+# - The released STL-10 run reads the layer *before* the one that is trained (83.19 % with weights 1 and 1), as we read $h$.
+#
+# **What goes wrong in practice**
+# - *Uniformity alone is reported as quality.* The most uniform encoder of our plane is the worst.
+# - *Collapse hides behind a probe that standardises.* See the first end of the plane: look at the measure, not only at the accuracy.
+# - *Measures of a training batch.* Dropout, BatchNorm and augmentation are on. Measure in evaluation mode, on held-out pairs.
+# - *Comparing uniformity across dimensions.* The floor moves with $D$: from $-1.58$ on the circle to nearly $-4$.
+# - *Even over the sphere is not even over the classes.* If classes differ in size, so do their shares of the sphere.
+#
+# **Not here.** One world, small networks, 400 steps. That a measure agrees with a probe over encoders of one family does not make it a way to choose between families.
+#
+# **Read on:** Wang and Isola 2020 for language and ImageNet; Wang and Liu 2021 for the temperature; Chen, Luo and Li 2021 for other priors than the even one. Lesson 05 asks for spread coordinate by coordinate, without any negatives.
+#
+# **Now you:** [exercises 04](../exercises/04_hypersphere.ipynb), with [solutions](../solutions/04_hypersphere.ipynb).

@@ -244,7 +244,6 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", metavar="ARM", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--part", choices=list(PARTS), default="test")
     chosen = parser.parse_args()
-    chosen.arms = list(ARMS)  # TEMPORARY
     torch.set_num_threads(1)
     STUDY.complete(settings(name, seed, chosen.part) for name in chosen.arms for seed in SEEDS)
 
