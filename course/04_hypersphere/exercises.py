@@ -129,7 +129,7 @@ my_limit = check("hypersphere.limit", my_limit).use
 
 # %%
 # Exercise 4.4 · prove · 25 min · difficulty 4 of 5
-# Teaches the bias of a logarithm of a mean, and why a cold loss is far from its limit.
+# Teaches the bias of a logarithm of a mean, and how many negatives a loss needs to be at its limit.
 def my_bias(positive, others, temperature):
     """The constant of the 1/M term. cosines of pairs (B,), cosines with the world (B, K), tau > 0 -> scalar"""
     ### BEGIN SOLUTION
@@ -144,7 +144,7 @@ my_bias = check("hypersphere.bias", my_bias).use
 # hint("hypersphere.bias")
 
 # %% [markdown]
-# Your two functions predict the loss for every number of negatives. Here they are put to the test; the last column should be near 1.
+# Your two functions predict the loss for every number of negatives. Here they are put to the test; the last column should near 1 as $M$ grows.
 
 # %%
 world = unit(torch.randn(500, 16, generator=generator, dtype=torch.double))
@@ -255,7 +255,7 @@ taus = torch.logspace(-1.7, 1, 30)
 for width, colour in ((1.0, plot.BLUE), (0.3, plot.GREEN), (0.1, plot.RED)):
     z = unit(middles[labels] + width * jitter)
     ax.semilogx(taus, [float(my_push(z, labels, float(t))) for t in taus], color=colour, label=f"noise {width:g}")
-plot.line(ax, 29 / 239, "by number alone")
+ax.axhline(29 / 239, color="#777777", linewidth=0.8, linestyle="--", label="29 of 239 others")
 ax.set(xlabel="temperature τ", ylabel="share of push on the own class", ylim=(0, 1.05))
 ax.legend()
 plt.show()
