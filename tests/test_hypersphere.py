@@ -107,9 +107,10 @@ def test_weighted_by_t_the_loss_bounds_the_limit_of_infonce():
     tau, pool = 0.25, F.normalize(torch.randn(400, 5, generator=seeded(), dtype=torch.double) + 0.3, dim=1)
     near = F.normalize(pool + 0.2 * torch.randn(400, 5, generator=seeded(1), dtype=torch.double), dim=1)
     limit = -(pool * near).sum(1).mean() / tau + ((pool @ pool.T / tau).exp().mean(1).log()).mean()
-    bound = align_uniform_loss(pool, near, align=2.0, uniform=0.0) + torch.cdist(pool, pool).square().mul(
-        -2
-    ).exp().mean().log()
+    bound = (
+        align_uniform_loss(pool, near, align=2.0, uniform=0.0)
+        + torch.cdist(pool, pool).square().mul(-2).exp().mean().log()
+    )
     assert float(limit) < float(bound)
     many = info_nce_negatives(pool, near, pool.repeat(50, 1), tau) - math.log(20_000)
     assert float(many) == pytest.approx(float(limit), abs=0.01)
@@ -247,7 +248,9 @@ def test_alignment_alone_collapses_and_uniformity_alone_spreads():
 
     ends = {}
     for name, weights in (("align", {"uniform": 0.0}), ("uniform", {"align": 0.0}), ("both", {})):
-        history = fit(make(objective=partial(align_uniform_loss, **weights)), batches, steps=60, lr=5e-3, progress=False)
+        history = fit(
+            make(objective=partial(align_uniform_loss, **weights)), batches, steps=60, lr=5e-3, progress=False
+        )
         ends[name] = {k: sum(v[-10:]) / 10 for k, v in history.metrics.items()}
     assert ends["align"]["alignment"] < 0.05 and ends["align"]["uniformity"] > -0.3
     assert ends["uniform"]["uniformity"] < -1.5

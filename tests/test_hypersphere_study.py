@@ -10,7 +10,17 @@ from minilip.hypersphere import align_uniform_loss
 from minilip.nn.vectors import unit
 from minilip.simclr import nt_xent
 from minilip.studies.hypersphere import plane as study
-from minilip.studies.hypersphere.plane import ARMS, WORLD, Arm, Examination, build, certified, content, measure, restyled
+from minilip.studies.hypersphere.plane import (
+    ARMS,
+    WORLD,
+    Arm,
+    Examination,
+    build,
+    certified,
+    content,
+    measure,
+    restyled,
+)
 from tests.helpers import seeded, vectors
 
 

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 
 from minilip.course import plot
-from minilip.evaluation import encode
 from minilip.hypersphere import uniformity_floor
 from minilip.infonce import info_nce_negatives
 from minilip.nn.vectors import unit

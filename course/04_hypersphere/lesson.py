@@ -36,11 +36,10 @@ from sklearn.linear_model import LogisticRegression
 from minilip.course import plot
 from minilip.course.widgets import panel
 from minilip.data.drawing import RGB
-from minilip.evaluation import encode, linear_probe
-from minilip.hypersphere import align_uniform_loss, alignment, uniformity, uniformity_floor
+from minilip.evaluation import encode
+from minilip.hypersphere import alignment, uniformity, uniformity_floor
 from minilip.infonce import info_nce_negatives
 from minilip.nn.vectors import unit
-from minilip.simclr import nt_xent
 from minilip.studies.hypersphere import plane as study
 
 SEEDS = range(budget(cpu=3, quick=1))
@@ -430,8 +429,7 @@ show(uniformity)
 # | NT-Xent | lesson 03's loss, $2B - 2$ negatives | $\tau = 0.25$ | (a contrastive baseline) |
 # | alignment and uniformity | $\lambda_a\mathcal L_{\text{align}} + \lambda_u\frac12[\mathcal L_{\text{uniform}}(x) + \mathcal L_{\text{uniform}}(y)]$ | $\lambda_a = \lambda_u = 1$, $\alpha = t = 2$ | the same |
 # | alignment alone, uniformity alone | one of the weights 0 | | |
-# | the bound of NT-Xent, (6) | as above | $\lambda_a = 2$, $\lambda_u = 1$, $t = 2$ | |
-# | batch, network, steps | | 64; ConvNet, head of two layers, $D = 64$; AdamW, 200 steps here, 400 in the study | 768; small AlexNet, $D = 128$; SGD, 200 epochs of STL-10 |
+# # | batch, network, steps | | 64; ConvNet, head of two layers, $D = 64$; AdamW, 200 steps here, 400 in the study | 768; small AlexNet, $D = 128$; SGD, 200 epochs of STL-10 |
 
 # %%
 contrastive, histories = {}, {}
@@ -569,7 +567,7 @@ panel(sphere, turn, which, examples=[(30, name) for name in OBJECTIVES])
 #
 # ## 7. The plane
 #
-# Now $D = 64$, 400 steps, three seeds, and many mixtures: weights from alignment alone to uniformity alone, and NT-Xent at five temperatures. On the way, each encoder is measured and a *linear probe* on $h$ is asked for shape and colour, 24 classes, on held-out scenes. This takes minutes and was measured once (`python -m minilip.studies.hypersphere.plane`); the code is what this lesson uses.
+# Now $D = 64$, 400 steps, three seeds, and many mixtures: weights from alignment alone to uniformity alone, and NT-Xent at several temperatures. On the way, each encoder is measured and a *linear probe* on $h$ is asked for shape and colour, 24 classes, on held-out scenes. This takes minutes and was measured once (`python -m minilip.studies.hypersphere.plane`); the code is what this lesson uses.
 
 # %%
 known = study.known()
@@ -605,7 +603,7 @@ axes[1].legend(loc="upper right")
 figure.colorbar(dots, ax=axes, label="accuracy of the probe, 24 classes")
 plt.show()
 untrained = np.array([known["tau 0.25"][s]["path"][0][3] for s in range(3)])
-print("probe of an untrained encoder: {:.3f}".format(untrained.mean()))
+print(f"probe of an untrained encoder: {untrained.mean():.3f}")
 for name in known:
     a, u = last([name], 1).mean(), last([name], 2).mean()
     h, unscaled, shape = (ends([name], what) for what in ("h", "unscaled", "shape"))
@@ -613,7 +611,13 @@ for name in known:
           f"  of z, unscaled {unscaled.mean():.3f}  shape {shape.mean():.3f}")
 
 # %% [markdown]
-# @@PLANE@@
+# Read the left panel from its upper left corner. Every path begins there, since an untrained encoder in evaluation mode puts all pictures into one place.
+
+*Alignment alone* stays there. Its $z$ as it is tells nothing: 4 % of 24 classes is chance. Two things are less plain. Magnified coordinate by coordinate, which is what a probe on standardised features does, the tiny cap still has a structure. And $h$, before the head, reads *better* than untrained (0.47 against 0.37): to find two views alike, the tower has to learn what they share, even while the head throws it away.
+
+*Uniformity alone* runs to the lower right. It is more even than any aligned encoder of 192 contents could be, its partners are nearly strangers, and the probe gains 0.02 over an untrained encoder.
+
+The mixtures between a quarter and three quarters do equally well, 0.55 to 0.56, although they lie far apart. So the plane has a wide good region and not one best point. No path reaches the star. What the probe lacks is shape: colour, size and quadrant are read without error by all mixtures, shape in little more than half of the scenes, where a guess has a third.
 #
 # ## 8. What information cannot see
 #
@@ -627,13 +631,13 @@ rotations = [torch.linalg.qr(torch.randn(study.DIM, study.DIM, generator=torch.G
 
 def scramble(z, layers):
     for r in rotations[:layers]:
-        z = unit(F.leaky_relu(z @ r, 0.1))
+        z = unit(F.leaky_relu(z @ r.to(z.dtype), 0.1))
     return z
 
 
 def unscramble(z, layers):
     for r in reversed(rotations[:layers]):
-        z = unit(torch.where(z > 0, z, z / 0.1) @ r.T)
+        z = unit(torch.where(z > 0, z, z / 0.1) @ r.to(z.dtype).T)
     return z
 
 
@@ -644,7 +648,7 @@ class Scrambled:
         self.project = lambda v: scramble(model.project(v), layers)
 
 
-LAYERS = budget(cpu=(0, 2, 8), quick=(0, 8))
+LAYERS = (0, 8)
 layout = {}  # (layers, seed) -> alignment, uniformity, probe of z unscaled, certified nats
 for seed in SEEDS:
     for k in LAYERS:
@@ -653,8 +657,8 @@ for seed in SEEDS:
         z = encode(model.project, exam.images)
         nats = study.certified(model, seed, torch.Generator().manual_seed(5), *budget(cpu=(4096, 2048), quick=(256, 256)))
         layout[k, seed] = float(alignment(x, y)), float(uniformity(z)), study.unscaled_probe(z, exam.content["class"]), nats
-z = encode(contrastive[0].project, exam.images[:200])
-same("scrambled and back", unscramble(scramble(z, 8), 8), z, tolerance=1e-3)
+z = encode(contrastive[0].project, exam.images[:200]).double()
+same("scrambled and back", unscramble(scramble(z, 8), 8), unit(z))
 layout = {k: np.array([layout[k, s] for s in SEEDS]) for k in LAYERS}  # (seeds, 4)
 print(f"views share {shared:.2f} nats")
 for k, v in layout.items():

@@ -48,7 +48,7 @@ _ALIGNMENT = Exercise(
     naive=(lambda x, y, alpha: ((x - y) ** 2).sum(dim=1).sqrt().pow(alpha).mean(),),
     hints=(
         "One number for each pair first: how far is row i of x from row i of y?",
-        "A distance is the root of a sum over the D coordinates. It is raised to alpha, then averaged over the B pairs.",
+        "A distance is the root of a sum over the D coordinates. It is raised to alpha, then averaged over the pairs.",
         "(x - y).norm(dim=1).pow(alpha).mean()",
     ),
     misconceptions=(
@@ -59,7 +59,8 @@ _ALIGNMENT = Exercise(
             "Your loss does not depend on alpha: it is the mean distance itself."),
         Misconception("always squared", slips.left_out(2, 2.0),
             "Your loss does not depend on alpha: it is the mean squared distance, right for alpha = 2."),
-        Misconception("mean over coordinates too", lambda x, y, alpha: (x - y).square().mean(dim=1).pow(alpha / 2).mean(),
+        Misconception("mean over coordinates too",
+            lambda x, y, alpha: (x - y).square().mean(dim=1).pow(alpha / 2).mean(),
             "You averaged over the D coordinates as well. A squared distance is their sum: for unit vectors it must "
             "be 2 - 2 cos, whatever D is."),
         Misconception("power twice", slips.argument(2, lambda a: 2 * a),
@@ -178,7 +179,9 @@ def _limit_loop(positive, others, temperature):
 
 def _worlds(generator):
     shapes = ((1, 3, 1.0), (4, 6, 0.5), (3, 20, 0.2))
-    return [(torch.rand(b, generator=generator), 2 * torch.rand(b, k, generator=generator) - 1, t) for b, k, t in shapes]
+    return [
+        (torch.rand(b, generator=generator), 2 * torch.rand(b, k, generator=generator) - 1, t) for b, k, t in shapes
+    ]
 
 
 def _cold_worlds(generator):
@@ -222,7 +225,8 @@ _LIMIT = Exercise(
         Misconception("multiplies by the temperature", slips.inverted(2),
             "A low temperature should sharpen the potential, yours flattens it: cosines are divided by tau."),
         Misconception("partner among the others",
-            lambda p, o, t: (torch.cat([p[:, None], o], 1) / t).logsumexp(1).mean() - math.log(o.shape[1]) - p.mean() / t,
+            lambda p, o, t: (torch.cat([p[:, None], o], 1) / t).logsumexp(1).mean() - math.log(o.shape[1])
+            - p.mean() / t,
             "Your denominator has the partner in it. Its share is of order 1/M and is gone in the limit."),
         Misconception("logarithm before the mean", lambda p, o, t: (o.mean(1) - p).mean() / t,
             "You averaged the exponents over the others. The potential is a mean of exponentials."),
@@ -298,7 +302,7 @@ _BIAS = Exercise(
             "You took the standard deviation in place of the variance."),
         Misconception("unbiased variance", lambda p, o, t: _bias_of(
             lambda a, P, V: a / P - V * o.shape[1] / (o.shape[1] - 1) / (2 * P**2))(p, o, t),
-            "You divided the squares by K - 1. The K others are the whole world here and no sample of it: divide by K."),
+            "You divided the squares by K - 1. The K others are the whole world, no sample of it: divide by K."),
         Misconception("mean square for variance", _bias_of(lambda a, P, V: a / P - (V + P**2) / (2 * P**2)),
             "You took the mean of the squares. The variance is what is left after P squared has been taken away."),
         Misconception("a not divided by P", _bias_of(lambda a, P, V: a - V / (2 * P**2)),
@@ -306,7 +310,8 @@ _BIAS = Exercise(
         Misconception("one P for all", lambda p, o, t: (lambda e: ((p / t).exp() / e.mean()
             - e.var(1, unbiased=False) / (2 * e.mean() ** 2)).mean())((o / t).exp()),
             "You used one potential for all x. Every x has its own, the mean of its row."),
-        Misconception("temperature left out", slips.left_out(2, 1.0), "Your number does not depend on the temperature."),
+        Misconception("temperature left out", slips.left_out(2, 1.0),
+            "Your number does not depend on the temperature."),
         slips.summed("the x"),
     ),
 )  # fmt: skip
@@ -458,7 +463,8 @@ _PUSH = Exercise(
             _table_of(lambda x: x.softmax(dim=1) * ~torch.eye(len(x), dtype=torch.bool)),
             "Your shares of the others do not sum to one: the vector itself has taken most of the softmax. Take it out "
             "before."),
-        Misconception("diagonal set to 0", _table_of(lambda x: (x * ~torch.eye(len(x), dtype=torch.bool)).softmax(dim=1)),
+        Misconception("diagonal set to 0",
+            _table_of(lambda x: (x * ~torch.eye(len(x), dtype=torch.bool)).softmax(dim=1)),
             "You set the diagonal's logits to 0. The exponential of 0 is 1: each vector still pushes itself."),
         Misconception("other classes", slips.then(lambda s: 1 - s),
             "This is the share that goes to *other* classes."),
@@ -467,9 +473,10 @@ _PUSH = Exercise(
         Misconception("temperature left out", slips.left_out(2, 1.0), "Your share does not depend on the temperature."),
         Misconception("one softmax over the table", lambda z, labels, t:
             (_off(z @ z.T / t).flatten().softmax(0).view(len(z), -1) * (labels[:, None] == labels)).sum(),
-            "You took one softmax over all pairs. That is how uniformity shares its push, (12); in NT-Xent every vector "
-            "has its own."),
-        Misconception("counted, not weighed", _table_of(lambda x: (~torch.eye(len(x), dtype=torch.bool)).to(x) / (len(x) - 1)),
+            "You took one softmax over all pairs. That is how uniformity shares its push, (12); in NT-Xent every "
+            "vector has its own."),
+        Misconception("counted, not weighed",
+            _table_of(lambda x: (~torch.eye(len(x), dtype=torch.bool)).to(x) / (len(x) - 1)),
             "This is the share of others that are of the class. Each other counts by its push."),
         slips.summed("the vectors"),
         slips.PERCENT,

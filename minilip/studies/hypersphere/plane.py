@@ -216,8 +216,10 @@ SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 1.0)  # of uniformity in the weights, whic
 TEMPERATURES = (0.05, 0.1, 0.25, 0.5, 1.0)
 WEIGHTED = {f"share {s:g}": Arm(align=2 * (1 - s), uniform=2 * s) for s in SHARES}
 CONTRASTED = {f"tau {tau:g}": Arm(tau) for tau in TEMPERATURES}
-BOUND = {"bound of tau 0.25": Arm(align=2.0, uniform=1.0)}  # of its limit, with t = 1 / (2 tau) = 2: equation (8)
-ARMS = {**WEIGHTED, **CONTRASTED, **BOUND}
+BOUNDS = {  # of the limits of NT-Xent, with t = 1 / (2 tau) and weights t and 1: equation (6)
+    f"bound of tau {tau:g}": Arm(align=1 / (2 * tau), uniform=1.0, t=1 / (2 * tau)) for tau in (0.25, 0.1)
+}
+ARMS = {**WEIGHTED, **CONTRASTED, **BOUNDS}
 SEEDS = range(3)
 STUDY = Study("hypersphere", measure)
 
