@@ -612,12 +612,12 @@ for name in known:
 
 # %% [markdown]
 # Read the left panel from its upper left corner. Every path begins there, since an untrained encoder in evaluation mode puts all pictures into one place.
-
-*Alignment alone* stays there. Its $z$ as it is tells nothing: 4 % of 24 classes is chance. Two things are less plain. Magnified coordinate by coordinate, which is what a probe on standardised features does, the tiny cap still has a structure. And $h$, before the head, reads *better* than untrained (0.47 against 0.37): to find two views alike, the tower has to learn what they share, even while the head throws it away.
-
-*Uniformity alone* runs to the lower right. It is more even than any aligned encoder of 192 contents could be, its partners are nearly strangers, and the probe gains 0.02 over an untrained encoder.
-
-The mixtures between a quarter and three quarters do equally well, 0.55 to 0.56, although they lie far apart. So the plane has a wide good region and not one best point. No path reaches the star. What the probe lacks is shape: colour, size and quadrant are read without error by all mixtures, shape in little more than half of the scenes, where a guess has a third.
+#
+# *Alignment alone* stays there. Its $z$ as it is tells nothing: 4 % of 24 classes is chance. Two things are less plain. Magnified coordinate by coordinate, which is what a probe on standardised features does, the tiny cap still has a structure. And $h$, before the head, reads *better* than untrained (0.47 against 0.37): to find two views alike, the tower has to learn what they share, even while the head throws it away.
+#
+# *Uniformity alone* runs to the lower right. It is more even than any aligned encoder of 192 contents could be, its partners are nearly strangers, and the probe gains 0.02 over an untrained encoder.
+#
+# The mixtures between a quarter and three quarters do equally well, 0.55 to 0.56, although they lie far apart. So the plane has a wide good region and not one best point. No path reaches the star. What the probe lacks is shape: colour, size and quadrant are read without error by all mixtures, shape in little more than half of the scenes, where a guess has a third.
 #
 # ## 8. What information cannot see
 #
