@@ -626,7 +626,7 @@ for name in known:
 # First a map for which we know the answer. A rotation followed by a leaky ReLU can be undone, and it sends a ray to a ray. So, made unit length again, it is an *invertible map of the sphere to itself*. Stack such layers on a trained encoder: every stack carries the same information, by theorem.
 
 # %%
-rotations = [torch.linalg.qr(torch.randn(study.DIM, study.DIM, generator=torch.Generator().manual_seed(k)))[0] for k in range(8)]
+rotations = [torch.linalg.qr(torch.randn(study.DIM, study.DIM, dtype=torch.double, generator=torch.Generator().manual_seed(k)))[0] for k in range(8)]
 
 
 def scramble(z, layers):
