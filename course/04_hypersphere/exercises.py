@@ -155,7 +155,8 @@ for tau in (1.0, 0.2):
         negatives = world[torch.randint(500, (budget(cpu=40, quick=4), 200, M), generator=generator)]
         losses = [float(info_nce_negatives(x, y, n, tau)) - math.log(M) for n in negatives]
         found = sum(losses) / len(losses) - limit
-        print(f"τ = {tau:g}, M = {M:5}: off by {found:+.5f} nats, predicted {constant / M:+.5f}, ratio {found * M / constant:.2f}")
+        ratio = found * M / constant
+        print(f"τ = {tau:g}, M = {M:5}: off by {found:+.5f} nats, predicted {constant / M:+.5f}, ratio {ratio:.2f}")
 
 # %% [markdown]
 # ## 4.5 Below the floor
@@ -177,7 +178,8 @@ for _ in range(budget(cpu=400, quick=400)):  # spread them by gradient descent
     slope = torch.autograd.grad(my_uniformity(F.normalize(nine, dim=1), 3.0), nine)[0]
     nine = (nine - 0.3 * slope).detach().requires_grad_()
 found = float(my_uniformity(F.normalize(nine, dim=1).detach(), 3.0))
-print(f"found {found:.3f}, predicted {lowest:.3f}; the floor of a distribution in 16 dimensions is {uniformity_floor(16, 3):.3f}")
+floor = uniformity_floor(16, 3)
+print(f"found {found:.3f}, predicted {lowest:.3f}; the floor of a distribution in 16 dimensions is {floor:.3f}")
 
 # %% [markdown]
 # ## 4.6 Balls have linear scores too

@@ -370,7 +370,8 @@ def separable(points, labels, k):
 
 CLASSES = 9
 labels = np.repeat(np.arange(CLASSES), 30)
-turns, depths = 2 * np.pi * np.random.default_rng(1).random(len(labels)), np.random.default_rng(2).random(len(labels)) ** 0.5
+lot = np.random.default_rng(1)
+turns, depths = 2 * np.pi * lot.random(len(labels)), np.sqrt(lot.random(len(labels)))
 cloud = depths[:, None] * np.stack([np.cos(turns), np.sin(turns)], axis=1)  # a disc of radius 1
 caps = 2 * np.pi / CLASSES * labels + 0.25 * cloud[:, 0]
 caps = np.stack([np.cos(caps), np.sin(caps)], axis=1)
@@ -553,7 +554,8 @@ def sphere(azimuth, objective):
     ax.scatter(right[near < 0], up[near < 0], s=16, facecolors="none", edgecolors=tint[near < 0], linewidths=0.7)
     ax.scatter(right[near >= 0], up[near >= 0], s=16, c=tint[near >= 0], edgecolors="#555555", linewidths=0.3)
     ax.set(aspect="equal", xticks=[], yticks=[], xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
-    ax.set_title(f"{objective}: uniformity {float(uniformity(spheres[objective])):.2f} (floor {uniformity_floor(3):.2f})")
+    even = float(uniformity(spheres[objective]))
+    ax.set_title(f"{objective}: uniformity {even:.2f} (floor {uniformity_floor(3):.2f})")
     ax.grid(False)
     return figure
 
@@ -572,6 +574,7 @@ panel(sphere, turn, which, examples=[(30, name) for name in OBJECTIVES])
 # %%
 known = study.known()
 FAMILIES = {"weights": study.WEIGHTED, "NT-Xent": study.CONTRASTED}
+TITLES = {"weights": "weights: share of uniformity", "NT-Xent": "NT-Xent: temperature"}
 
 
 def ends(names, what):
@@ -596,7 +599,7 @@ for ax, (family, arms) in zip(axes, FAMILIES.items()):
         label = name.replace("share ", "").replace("tau ", "τ ")
         ax.annotate(label, end[1:3], xytext=(5, 3), textcoords="offset points", fontsize=8)
     ax.plot(0, corner, "*", color=plot.RED, markersize=11, zorder=3)
-    ax.set(xlabel="alignment (squared distance)", title={"weights": "weights: share of uniformity", "NT-Xent": "NT-Xent: temperature"}[family])
+    ax.set(xlabel="alignment (squared distance)", title=TITLES[family])
 axes[0].set_ylabel("uniformity, t = 2")
 axes[1].plot([], [], "*", color=plot.RED, markersize=9, label="best with 192 contents, (11)")
 axes[1].legend(loc="upper right")
@@ -626,7 +629,9 @@ for name in known:
 # First a map for which we know the answer. A rotation followed by a leaky ReLU can be undone, and it sends a ray to a ray. So, made unit length again, it is an *invertible map of the sphere to itself*. Stack such layers on a trained encoder: every stack carries the same information, by theorem.
 
 # %%
-rotations = [torch.linalg.qr(torch.randn(study.DIM, study.DIM, dtype=torch.double, generator=torch.Generator().manual_seed(k)))[0] for k in range(8)]
+dice = torch.Generator().manual_seed(0)
+squares = torch.randn(8, study.DIM, study.DIM, dtype=torch.double, generator=dice)
+rotations = torch.linalg.qr(squares)[0]  # (8, D, D)
 
 
 def scramble(z, layers):
@@ -636,7 +641,7 @@ def scramble(z, layers):
 
 
 def unscramble(z, layers):
-    for r in reversed(rotations[:layers]):
+    for r in rotations[:layers].flip(0):
         z = unit(torch.where(z > 0, z, z / 0.1) @ r.to(z.dtype).T)
     return z
 
@@ -648,22 +653,23 @@ class Scrambled:
         self.project = lambda v: scramble(model.project(v), layers)
 
 
-LAYERS = (0, 8)
+LAYERS, FRESH = (0, 8), budget(cpu=(4096, 2048), quick=(256, 256))  # pairs for the critic: to learn, to judge
 layout = {}  # (layers, seed) -> alignment, uniformity, probe of z unscaled, certified nats
 for seed in SEEDS:
     for k in LAYERS:
         model = Scrambled(contrastive[seed], k)
         x, y = (encode(model.project, v) for v in exam.views)
         z = encode(model.project, exam.images)
-        nats = study.certified(model, seed, torch.Generator().manual_seed(5), *budget(cpu=(4096, 2048), quick=(256, 256)))
-        layout[k, seed] = float(alignment(x, y)), float(uniformity(z)), study.unscaled_probe(z, exam.content["class"]), nats
+        nats = study.certified(model, seed, torch.Generator().manual_seed(5), *FRESH)
+        probe = study.unscaled_probe(z, exam.content["class"])
+        layout[k, seed] = float(alignment(x, y)), float(uniformity(z)), probe, nats
 z = encode(contrastive[0].project, exam.images[:200]).double()
 same("scrambled and back", unscramble(scramble(z, 8), 8), unit(z))
 layout = {k: np.array([layout[k, s] for s in SEEDS]) for k in LAYERS}  # (seeds, 4)
 print(f"views share {shared:.2f} nats")
 for k, v in layout.items():
     a, u, probe, nats = v.mean(axis=0)
-    print(f"{k} layers: alignment {a:.3f}, uniformity {u:.2f}, probe {probe:.3f}, certified by a trained critic {nats:.2f} nats")
+    print(f"{k} layers: alignment {a:.3f}, uniformity {u:.2f}, probe {probe:.3f}, certified {nats:.2f} nats")
 
 # %% [markdown]
 # @@SCRAMBLE@@
@@ -680,7 +686,9 @@ ranked = {}
 for what in ("bound", "sum", "alignment", "uniformity"):
     ranked[what] = spearmanr(table[what], table["probe"])[0], spearmanr(table[what][kept], table["probe"][kept])[0]
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.1), sharey=True)
-for ax, what, label in zip(axes, ("bound", "sum"), ("certified by a trained critic, N = 256 (nats)", "alignment + uniformity")):
+for ax, (what, label) in zip(
+    axes, (("bound", "certified by a trained critic, N = 256 (nats)"), ("sum", "alignment + uniformity"))
+):
     for family, colour in (("weights", plot.GREEN), ("NT-Xent", plot.BLUE)):
         chosen = [n for n in known if n in FAMILIES[family]]
         x = ends(chosen, "bound") if what == "bound" else last(chosen, 1) + last(chosen, 2)
@@ -695,7 +703,9 @@ for what, (everyone, inner) in ranked.items():
           f"{inner:+.2f} over the {kept.sum()} trained with both wishes")
 
 # %% [markdown]
-# @@BOUND@@
+# The left panel is the story of lesson 01, told with care: one kind of critic, one $N$, frozen embeddings, so that the bound speaks of the encoder alone. Then it ranks these encoders well, and better than the sum of the two measures does. That is worth knowing before one repeats that information explains nothing. What remains of the puzzle stands at the bottom: a collapsed encoder certifies 3.4 of 5.26 nats, *more* than the one with a twentieth of uniformity, 2.8, and it is the worse of the two to read. The critic magnifies what is collapsed; a reader who takes $z$ as it is cannot.
+#
+# And the measures? In the plane good encoders lie anywhere between alignment 0.02 and 0.48. A weighted sum of two numbers cannot single them out. That both are *needed* is what these runs show; that together they *rank* encoders, they do not.
 #
 # ## 9. The temperature's trade
 #
@@ -705,9 +715,10 @@ for what, (everyone, inner) in ranked.items():
 taus = study.TEMPERATURES
 cold = list(study.CONTRASTED)
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.7))
-for ax, (values, label) in zip(
-    axes, ((last(cold, 2), "uniformity"), (ends(cold, "tolerance"), "tolerance (cosine)"), (ends(cold, "h"), "probe on h"))
-):
+measured = {
+    "uniformity, t = 2": last(cold, 2), "tolerance (cosine)": ends(cold, "tolerance"), "probe on h": ends(cold, "h")
+}
+for ax, (label, values) in zip(axes, measured.items()):
     ax.semilogx(np.repeat(taus, 3), values.ravel(), "o", color=plot.BLUE, markersize=4)
     ax.semilogx(taus, values.mean(axis=1), color=plot.BLUE, linewidth=1)
     ax.set(xlabel="temperature τ", ylabel=label)
@@ -723,7 +734,9 @@ for tau in taus:
     print(f"τ = {tau:<5g} {share:6.1%} of the push on others goes to the same class; {heard:5.0f} of 999 are heard")
 
 # %% [markdown]
-# @@TAU@@
+# Read the first panel with (6). NT-Xent at temperature $\tau$ minimises uniformity at $t = \frac1{2\tau}$. The panel measures at $t = 2$, which belongs to $\tau = 0.25$, and there is the minimum. A colder loss looks at a finer scale: once two pictures are a little apart it has no reason to drive them further, and its classes stay closer together (second panel). So "the colder, the more uniform" is not true of one fixed measure. The trade of uniformity against tolerance is there, along one curve, but the temperature does not run through it in one direction.
+#
+# The probe likes the cold, down to 0.1. Its weak spot is shape, the last thing to be learnt, and pictures that differ in shape alone are each other's hardest negatives. The printed shares show the price: at $\tau = 0.05$ most of the push goes to scenes of the same class.
 #
 # ## 10. Claims
 
@@ -750,10 +763,11 @@ claim(
     "hypersphere-limit",
     says="InfoNCE - log M tends to alignment plus uniformity as M grows",
     source="Wang and Isola 2020, theorem 1; the slides; eq. (3)",
-    measured=f"off by, at M = {MS[-1]}: " + ", ".join(f"τ = {tau:g}: {np.mean(off[tau]):.2%} (worst {max(off[tau]):.2%})" for tau in TAUS),
+    measured=f"off by, at M = {MS[-1]}, mean and worst seed: "
+    + ", ".join(f"τ = {tau:g}: {np.mean(off[tau]):.2%}, {max(off[tau]):.2%}" for tau in TAUS),
     holds=max(max(off[tau]) for tau in TAUS) < 0.01,
-    note="holds if within 1 % at every temperature and seed; a world of 192 contents: where no two pictures share one, a cold "
-    "loss needs more negatives than there are pictures, by (4)",
+    note="holds if within 1 % at every temperature and seed; a world of 192 contents: where no two pictures share one, "
+    "a cold loss needs more negatives than there are pictures, by (4)",
 )
 a, u = both("share 0")
 claim(
@@ -761,20 +775,21 @@ claim(
     says="alignment alone collapses",
     source="eq. (6) without its second term; Wang and Isola 2020, section 5",
     measured=f"uniformity {mean_sd(u)}; probe of z as it is {mean_sd(end('share 0', 'unscaled'))} (chance 0.042), "
-    f"with every coordinate magnified to variance 1 {mean_sd(end('share 0', 'z'))}, of h {mean_sd(end('share 0', 'h'))}; "
+    f"with coordinates magnified to variance 1 {mean_sd(end('share 0', 'z'))}, of h {mean_sd(end('share 0', 'h'))}; "
     f"untrained h {mean_sd(untrained)}",
     holds=bool((u > -0.1).all()),
-    note="holds if uniformity stays above -0.1; what is left in the tiny cap is not nothing: a probe that magnifies reads it",
+    note="holds if uniformity stays above -0.1; a probe that magnifies still reads what is left in the tiny cap",
 )
 a, u = both("share 1")
 claim(
     "hypersphere-spread",
     says="uniformity alone spreads without structure",
     source="eq. (6) without its first term; Wang and Isola 2020, section 5",
-    measured=f"uniformity {mean_sd(u)} (floor {uniformity_floor(study.DIM):.3f}), alignment {mean_sd(a)} (2 for strangers); "
+    measured=f"uniformity {mean_sd(u)} (floor {uniformity_floor(study.DIM):.3f}), alignment {mean_sd(a)} (strangers: 2); "
     f"probe of h {mean_sd(end('share 1', 'h'))}, untrained {mean_sd(untrained)}",
-    holds=bool((u < corner).all()) and beyond_noise(untrained - end("share 1", "h")),
-    note="holds if more even than any aligned encoder of 192 contents can be, and the probe is worse than untrained",
+    holds=bool((u < corner).all()) and not beyond_noise(end("share 1", "h") - untrained),
+    note="holds if more even than any aligned encoder of 192 contents can be, and the probe no better than untrained "
+    "beyond noise",
 )
 mixed = {n: end(n, "h") for n in study.WEIGHTED}
 best = max(mixed, key=lambda n: mixed[n].mean())
@@ -787,22 +802,35 @@ claim(
     holds=all(beyond_noise(mixed[n] - edges) for n in ("share 0.25", "share 0.5", "share 0.75")),
     note="holds if each of the three middle mixtures beats the better of the two ends; the paper's plane is STL-10's",
 )
+matched = {tau: (end(f"bound of tau {tau:g}", "h"), end(f"tau {tau:g}", "h")) for tau in (0.25, 0.1)}
 claim(
     "hypersphere-direct",
     says="optimising the two directly gives representations comparable to, or better than, contrastive learning",
     source="Wang and Isola 2020, abstract",
-    measured=f"probe of h, weights 1 and 1: {mean_sd(mixed['share 0.5'])}; the bound of τ = 0.25: {mean_sd(end('bound of tau 0.25', 'h'))}; "
-    + ", ".join(f"NT-Xent τ = {n[4:]}: {mean_sd(end(n, 'h'))}" for n in cold),
-    holds=bool(mixed["share 0.5"].mean() > max(end(n, "h").mean() for n in cold) - 2 * mixed["share 0.5"].std(ddof=1)),
-    note="holds if weights 1 and 1, not chosen here, come within two standard deviations of the best temperature, which was "
-    "chosen on these scenes and so has the advantage",
+    measured="probe of h, direct against NT-Xent of the same sharpness: "
+    + "; ".join(f"t = {1 / (2 * tau):g}: {mean_sd(d)} against {mean_sd(c)}" for tau, (d, c) in matched.items())
+    + f"; weights 1 and 1 with t = 2 {mean_sd(mixed['share 0.5'])}; all temperatures: "
+    + ", ".join(f"{n[4:]}: {mean_sd(end(n, 'h'))}" for n in cold),
+    holds=not any(beyond_noise(c - d) for d, c in matched.values()),
+    note="holds if NT-Xent is ahead by more than noise at neither sharpness; weights t and 1, as in (6)",
+)
+a, u = both("bound of tau 0.25")
+a_, u_ = both("tau 0.25")
+claim(
+    "hypersphere-bound",
+    says="with weights t and 1 the direct objective stands for InfoNCE at τ = 1 / (2 t)",
+    source="eq. (6)",
+    measured=f"τ = 0.25: alignment {mean_sd(a_)}, uniformity {mean_sd(u_)}; its bound: {mean_sd(a)}, {mean_sd(u)}",
+    holds=abs(u.mean() - u_.mean()) < 0.05 and abs(a.mean() - a_.mean()) < 0.05,
+    note="holds if both measures end within 0.05; mixtures of other weights end up to 0.45 apart",
 )
 claim(
     "hypersphere-agreement",
     says="both measures agree strongly with downstream performance",
     source="Wang and Isola 2020, abstract",
     measured=f"rank correlation of their sum with the probe {ranked['sum'][0]:+.2f} over {len(kept)} encoders, "
-    f"{ranked['sum'][1]:+.2f} without the two ends; of the bound on information {ranked['bound'][0]:+.2f} and {ranked['bound'][1]:+.2f}; "
+    f"{ranked['sum'][1]:+.2f} without the two ends; of the bound on information {ranked['bound'][0]:+.2f} and "
+    f"{ranked['bound'][1]:+.2f}; "
     f"alignment by itself {ranked['alignment'][0]:+.2f}, uniformity {ranked['uniformity'][0]:+.2f}",
     holds=ranked["sum"][1] < -0.7,
     note="holds if below -0.7 without the ends, the harder number; the sum has the weights of the released code",
@@ -812,7 +840,8 @@ claim(
     says="representations of the same information can differ in alignment, uniformity and worth",
     source="Tschannen et al. 2020, section 3.1, on the sphere",
     measured="; ".join(
-        f"{k} layers: alignment {mean_sd(v[:, 0])}, uniformity {mean_sd(v[:, 1], 2)}, probe {mean_sd(v[:, 2])}, bound {mean_sd(v[:, 3], 2)}"
+        f"{k} layers: alignment {mean_sd(v[:, 0])}, uniformity {mean_sd(v[:, 1], 2)}, probe {mean_sd(v[:, 2])}, "
+        f"bound {mean_sd(v[:, 3], 2)}"
         for k, v in layout.items()
     ),
     holds=beyond_noise(layout[0][:, 2] - layout[8][:, 2]) and beyond_noise(layout[8][:, 1] - layout[0][:, 1]),
@@ -823,18 +852,20 @@ claim(
     "hypersphere-temperature",
     says="a colder loss is more uniform and less tolerant of similar samples; a temperature between serves best",
     source="Wang and Liu 2021, abstract",
-    measured="by τ = " + ", ".join(f"{t:g}" for t in taus) + ": uniformity " + ", ".join(f"{v:.2f}" for v in even)
+    measured="τ = " + ", ".join(f"{t:g}" for t in taus) + ": uniformity " + ", ".join(f"{v:.2f}" for v in even)
     + "; tolerance " + ", ".join(f"{v:.3f}" for v in tolerant)
     + "; probe " + ", ".join(mean_sd(end(n, "h")) for n in cold),
     holds=bool((np.diff(even) > 0).all() and (np.diff(tolerant) > 0).all())
-    and beyond_noise(end("tau 0.25", "h") - end("tau 0.05", "h")) and beyond_noise(end("tau 0.25", "h") - end("tau 1", "h")),
-    note="holds if both are monotone in τ and τ = 0.25 beats both ends; classes of scenes, 400 steps",
+    and any(all(beyond_noise(end(n, "h") - end(e, "h")) for e in (cold[0], cold[-1])) for n in cold[1:-1]),
+    note="holds if both are monotone in τ and one of the middle temperatures beats both ends; uniformity is at t = 2, "
+    "which by (6) belongs to τ = 0.25",
 )
 claim(
     "hypersphere-caps",
     says="well-clustered classes are linearly separable on the hypersphere and not in Euclidean space",
     source="Wang and Isola 2020, figure 2; the slides; eqs. (13), (14)",
-    measured=f"nine classes: {judged['caps on a circle'][0]} caps and {judged['balls in a plane'][0]} balls can be cut off by a line; "
+    measured=f"of nine classes {judged['caps on a circle'][0]} caps and {judged['balls in a plane'][0]} balls are cut off "
+    "by a line; "
     f"a softmax over all classes: {judged['caps on a circle'][1]:.1%} and {judged['balls in a plane'][1]:.1%}",
     holds=judged["caps on a circle"][0] == CLASSES > judged["balls in a plane"][0],
     note="true of one class against the rest; a linear softmax separates disjoint balls as well, by (14)",
