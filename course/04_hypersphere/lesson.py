@@ -785,7 +785,7 @@ claim(
     "hypersphere-spread",
     says="uniformity alone spreads without structure",
     source="eq. (6) without its first term; Wang and Isola 2020, section 5",
-    measured=f"uniformity {mean_sd(u)} (floor {uniformity_floor(study.DIM):.3f}), alignment {mean_sd(a)} (strangers: 2); "
+    measured=f"uniformity {mean_sd(u)}, floor {uniformity_floor(study.DIM):.3f}; alignment {mean_sd(a)}, strangers 2; "
     f"probe of h {mean_sd(end('share 1', 'h'))}, untrained {mean_sd(untrained)}",
     holds=bool((u < corner).all()) and not beyond_noise(end("share 1", "h") - untrained),
     note="holds if more even than any aligned encoder of 192 contents can be, and the probe no better than untrained "
@@ -864,8 +864,8 @@ claim(
     "hypersphere-caps",
     says="well-clustered classes are linearly separable on the hypersphere and not in Euclidean space",
     source="Wang and Isola 2020, figure 2; the slides; eqs. (13), (14)",
-    measured=f"of nine classes {judged['caps on a circle'][0]} caps and {judged['balls in a plane'][0]} balls are cut off "
-    "by a line; "
+    measured=f"of nine classes {judged['caps on a circle'][0]} caps and {judged['balls in a plane'][0]} balls are cut "
+    "off by a line; "
     f"a softmax over all classes: {judged['caps on a circle'][1]:.1%} and {judged['balls in a plane'][1]:.1%}",
     holds=judged["caps on a circle"][0] == CLASSES > judged["balls in a plane"][0],
     note="true of one class against the rest; a linear softmax separates disjoint balls as well, by (14)",
