@@ -544,7 +544,7 @@ spheres = {
 tint = np.array([COLOURS[c] for c in exam.content["colour"][:600].tolist()])
 
 
-def sphere(azimuth, objective):
+def sphere(azimuth, objective):  # seen from 20 degrees above, turned by the azimuth
     a, tilt = math.radians(azimuth), math.radians(20)
     z = spheres[objective].numpy()
     right, deep = z[:, 0] * math.cos(a) + z[:, 1] * math.sin(a), -z[:, 0] * math.sin(a) + z[:, 1] * math.cos(a)
@@ -555,13 +555,13 @@ def sphere(azimuth, objective):
     ax.scatter(right[near >= 0], up[near >= 0], s=16, c=tint[near >= 0], edgecolors="#555555", linewidths=0.3)
     ax.set(aspect="equal", xticks=[], yticks=[], xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
     even = float(uniformity(spheres[objective]))
-    ax.set_title(f"{objective}: uniformity {even:.2f} (floor {uniformity_floor(3):.2f})")
-    ax.grid(False)
+    ax.set_title(f"uniformity {even:.2f}, floor {uniformity_floor(3):.2f}")
+    ax.axis("off")
     return figure
 
 
-turn = widgets.IntSlider(value=30, min=0, max=345, step=15, description="azimuth", readout_format="d")
-which = widgets.Dropdown(options=list(OBJECTIVES), value="both", description="objective")
+turn = widgets.IntSlider(value=30, min=0, max=345, step=15, description="turn", readout_format="d")
+which = widgets.Dropdown(options=list(OBJECTIVES), value="both", description="by")
 panel(sphere, turn, which, examples=[(30, name) for name in OBJECTIVES])
 
 # %% [markdown]
@@ -588,7 +588,9 @@ def last(names, column):
 
 
 low, high = min(p[3] for runs in known.values() for r in runs for p in r["path"]), ends(known, "h").max()
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharex=True, sharey=True)
+# where labels stand, in points
+BESIDE = {"share 0.25": (7, 5), "share 0.5": (7, -11), "tau 0.25": (-2, -12), "tau 0.5": (-6, 7)}
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.6))
 for ax, (family, arms) in zip(axes, FAMILIES.items()):
     for name in arms:
         for run in known[name]:
@@ -597,10 +599,11 @@ for ax, (family, arms) in zip(axes, FAMILIES.items()):
             dots = ax.scatter(a, u, c=accuracy, s=14, vmin=low, vmax=high, zorder=2)
         end = known[name][0]["path"][-1]
         label = name.replace("share ", "").replace("tau ", "τ ")
-        ax.annotate(label, end[1:3], xytext=(5, 3), textcoords="offset points", fontsize=8)
+        ax.annotate(label, end[1:3], xytext=BESIDE.get(name, (6, 3)), textcoords="offset points", fontsize=8)
     ax.plot(0, corner, "*", color=plot.RED, markersize=11, zorder=3)
     ax.set(xlabel="alignment (squared distance)", title=TITLES[family])
 axes[0].set_ylabel("uniformity, t = 2")
+axes[1].set(xlim=(-0.012, 0.22), ylim=(-3.9, -2.5))  # enlarged: every path begins far above, as on the left
 axes[1].plot([], [], "*", color=plot.RED, markersize=9, label="best with 192 contents, (11)")
 axes[1].legend(loc="upper right")
 figure.colorbar(dots, ax=axes, label="accuracy of the probe, 24 classes")
@@ -614,13 +617,13 @@ for name in known:
           f"  of z, unscaled {unscaled.mean():.3f}  shape {shape.mean():.3f}")
 
 # %% [markdown]
-# Read the left panel from its upper left corner. Every path begins there, since an untrained encoder in evaluation mode puts all pictures into one place.
+# The right panel is enlarged. Read the left one from its upper left corner. Every path begins there, since an untrained encoder in evaluation mode puts all pictures into one place.
 #
 # *Alignment alone* stays there. Its $z$ as it is tells nothing: 4 % of 24 classes is chance. Two things are less plain. Magnified coordinate by coordinate, which is what a probe on standardised features does, the tiny cap still has a structure. And $h$, before the head, reads *better* than untrained (0.47 against 0.37): to find two views alike, the tower has to learn what they share, even while the head throws it away.
 #
 # *Uniformity alone* runs to the lower right. It is more even than any aligned encoder of 192 contents could be, its partners are nearly strangers, and the probe gains 0.02 over an untrained encoder.
 #
-# The mixtures between a quarter and three quarters do equally well, 0.55 to 0.56, although they lie far apart. So the plane has a wide good region and not one best point. No path reaches the star. What the probe lacks is shape: colour, size and quadrant are read without error by all mixtures, shape in little more than half of the scenes, where a guess has a third.
+# The mixtures between a quarter and three quarters do equally well, 0.55 to 0.56, although they lie far apart. So the plane has a wide good region and not one best point. No path reaches the star. What the probe lacks is shape: colour, size and quadrant are read nearly without error by these mixtures, shape in little more than half of the scenes, where a guess has a third.
 #
 # ## 8. What information cannot see
 #
@@ -672,7 +675,9 @@ for k, v in layout.items():
     print(f"{k} layers: alignment {a:.3f}, uniformity {u:.2f}, probe {probe:.3f}, certified {nats:.2f} nats")
 
 # %% [markdown]
-# @@SCRAMBLE@@
+# The critic, which can undo some of the scrambling, certifies nearly what it did. Alignment is no worse either: partners are as close as before. What changes is uniformity, from $-3.3$ to $-0.9$: every leaky ReLU bends the sphere towards one side, and eight of them put all pictures into a narrow cone, where a reader that takes $z$ as it is finds less. Information cannot see the layout; uniformity can.
+#
+# Now the other half of the puzzle: does the certified information tell the encoders of the plane apart? All were given the same critic, trained on their frozen $z$ and judged at $N = 256$ on fresh pairs. The ceiling is $\log 256 = 5.5$ nats, above the 5.26 that exist.
 
 # %%
 names = [n for n in known if n not in ("share 0", "share 1")]
@@ -736,7 +741,7 @@ for tau in taus:
 # %% [markdown]
 # Read the first panel with (6). NT-Xent at temperature $\tau$ minimises uniformity at $t = \frac1{2\tau}$. The panel measures at $t = 2$, which belongs to $\tau = 0.25$, and there is the minimum. A colder loss looks at a finer scale: once two pictures are a little apart it has no reason to drive them further, and its classes stay closer together (second panel). So "the colder, the more uniform" is not true of one fixed measure. The trade of uniformity against tolerance is there, along one curve, but the temperature does not run through it in one direction.
 #
-# The probe likes the cold, down to 0.1. Its weak spot is shape, the last thing to be learnt, and pictures that differ in shape alone are each other's hardest negatives. The printed shares show the price: at $\tau = 0.05$ most of the push goes to scenes of the same class.
+# The probe likes the cold, down to 0.1. Its weak spot is shape, the last thing to be learnt, and pictures that differ in shape alone are each other's hardest negatives. The printed shares show the price: at $\tau = 0.05$ a third of the push goes to scenes of the same class, which are one in 24, and 16 others are heard.
 #
 # ## 10. Claims
 
