@@ -605,7 +605,7 @@ for ax, (family, arms) in zip(axes, FAMILIES.items()):
 axes[0].set_ylabel("uniformity, t = 2")
 axes[1].set(xlim=(-0.012, 0.22), ylim=(-3.9, -2.5))  # enlarged: every path begins far above, as on the left
 axes[1].plot([], [], "*", color=plot.RED, markersize=9, label="best with 192 contents, (11)")
-axes[1].legend(loc="upper right")
+axes[1].legend(loc="lower right")
 figure.colorbar(dots, ax=axes, label="accuracy of the probe, 24 classes")
 plt.show()
 untrained = np.array([known["tau 0.25"][s]["path"][0][3] for s in range(3)])
