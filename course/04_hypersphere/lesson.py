@@ -126,13 +126,18 @@ print(f"squared distance of partners {alignment(*(encode(together.project, v) fo
 # Nothing has been left out so far. (As in lesson 01, the slides' formulas have $\exp(\dots)/\tau$ where the temperature belongs inside.)
 
 # %%
-# check (2): the library's InfoNCE on the left; the two terms, pair by pair, on the right
+# check (1): the library's InfoNCE on the left, the probability of the partner pair by pair on the right
 x, y, negatives = (unit(double(*shape)) for shape in ((4, 6), (4, 6), (9, 6)))
-right = 0.0
+probability, halves = [], []
 for i in range(4):
-    inside = math.exp(x[i] @ y[i] / 0.3) / 9 + sum(math.exp(x[i] @ n / 0.3) for n in negatives) / 9
-    right += (-float(x[i] @ y[i]) / 0.3 + math.log(inside)) / 4
-same("(2)", info_nce_negatives(x, y, negatives, 0.3) - math.log(9), right)
+    partner, strangers = math.exp(x[i] @ y[i] / 0.3), [math.exp(x[i] @ n / 0.3) for n in negatives]
+    probability.append(partner / (partner + sum(strangers)))
+    halves.append(-float(x[i] @ y[i]) / 0.3 + math.log(partner / 9 + sum(strangers) / 9))
+loss = info_nce_negatives(x, y, negatives, 0.3)
+same("(1)", loss, -sum(map(math.log, probability)) / 4)
+
+# check (2): the same loss without log M on the left, its two terms on the right
+same("(2)", loss - math.log(9), sum(halves) / 4)
 
 # %% [markdown]
 # ### 4.2 The limit
