@@ -35,7 +35,7 @@ def alignment(x: Tensor, y: Tensor, alpha: float = 2.0) -> Tensor:
     Raises:
         ValueError: shapes differ, numbers that are not finite, alpha <= 0.
 
-    Source: Wang and Isola 2020, section 4.1; lesson 04.
+    Source: Wang and Isola 2020; lesson 04.
     """
     _check.paired("x", x, "y", y, least=1)
     _check.positive("alpha", alpha)
@@ -61,7 +61,7 @@ def uniformity(x: Tensor, t: float = 2.0) -> Tensor:
     Raises:
         ValueError: a batch of 1, numbers that are not finite, t <= 0.
 
-    Source: Wang and Isola 2020, section 4.1; lesson 04.
+    Source: Wang and Isola 2020; lesson 04.
     """
     _check.embeddings("x", x, least=2)
     _check.positive("t", t)
@@ -94,7 +94,7 @@ def uniformity_floor(dim: int, t: float = 2.0) -> float:
     >>> round(uniformity_floor(2), 3), round(uniformity_floor(64), 3)
     (-1.575, -3.875)
 
-    Source: Wang and Isola 2020, appendix A (the minimum); lesson 04 (the value).
+    Source: Wang and Isola 2020 (the minimum); lesson 04 (the value).
     """
     dim = _check.count("dim", dim, least=2)
     _check.positive("t", t)
@@ -121,7 +121,7 @@ def align_uniform_loss(
     Raises:
         ValueError: as `alignment` and `uniformity`, and a weight below 0.
 
-    Source: Wang and Isola 2020, section 4.1, whose released code has weights of 1 and 1; lesson 04.
+    Source: Wang and Isola 2020, whose released code has weights of 1 and 1; lesson 04.
     """
     for name, weight in (("align", align), ("uniform", uniform)):
         if _check.number(name, weight) < 0:
@@ -143,7 +143,7 @@ class Hypersphere(nn.Module):
         objective: (x, y) -> scalar, of unit vectors (B, D); `functools.partial` gives it its weights or temperature.
         hidden: width of the head's middle layer; None for that of the tower.
 
-    Source: Wang and Isola 2020, section 5 (tower, head and sizes are ours); lesson 04.
+    Source: Wang and Isola 2020 (tower, head and sizes are ours); lesson 04.
     """
 
     def __init__(

@@ -772,7 +772,7 @@ def both(name):
 claim(
     "hypersphere-limit",
     says="InfoNCE - log M tends to alignment plus uniformity as M grows",
-    source="Wang and Isola 2020, theorem 1; the slides; eq. (3)",
+    source="Wang and Isola 2020, abstract; the slides; eq. (3)",
     measured=f"off by, at M = {MS[-1]}, mean and worst seed: "
     + ", ".join(f"τ = {tau:g}: {np.mean(off[tau]):.2%}, {max(off[tau]):.2%}" for tau in TAUS),
     holds=max(max(off[tau]) for tau in TAUS) < 0.01,
@@ -783,7 +783,7 @@ a, u = both("share 0")
 claim(
     "hypersphere-collapse",
     says="alignment alone collapses",
-    source="eq. (6) without its second term; Wang and Isola 2020, section 5",
+    source="eq. (6) without its second term",
     measured=f"uniformity {mean_sd(u)}; probe of z as it is {mean_sd(end('share 0', 'unscaled'))} (chance 0.042), "
     f"with coordinates magnified to variance 1 {mean_sd(end('share 0', 'z'))}, of h {mean_sd(end('share 0', 'h'))}; "
     f"untrained h {mean_sd(untrained)}",
@@ -794,7 +794,7 @@ a, u = both("share 1")
 claim(
     "hypersphere-spread",
     says="uniformity alone spreads without structure",
-    source="eq. (6) without its first term; Wang and Isola 2020, section 5",
+    source="eq. (6) without its first term",
     measured=f"uniformity {mean_sd(u)}, floor {uniformity_floor(study.DIM):.3f}; alignment {mean_sd(a)}, strangers 2; "
     f"probe of h {mean_sd(end('share 1', 'h'))}, untrained {mean_sd(untrained)}",
     holds=bool((u < corner).all()) and not beyond_noise(end("share 1", "h") - untrained),
@@ -807,10 +807,10 @@ edges = np.maximum(mixed["share 0"], mixed["share 1"])
 claim(
     "hypersphere-both",
     says="both properties are needed",
-    source="Wang and Isola 2020, section 5",
+    source="Wang and Isola 2020; the slides",
     measured="probe of h by the share of uniformity: " + ", ".join(f"{n[6:]}: {mean_sd(v)}" for n, v in mixed.items()),
     holds=all(beyond_noise(mixed[n] - edges) for n in ("share 0.25", "share 0.5", "share 0.75")),
-    note="holds if each of the three middle mixtures beats the better of the two ends; the paper's plane is STL-10's",
+    note="holds if each of the three middle mixtures beats the better of the two ends",
 )
 matched = {tau: (end(f"bound of tau {tau:g}", "h"), end(f"tau {tau:g}", "h")) for tau in (0.25, 0.1)}
 claim(
@@ -873,7 +873,7 @@ claim(
 claim(
     "hypersphere-caps",
     says="well-clustered classes are linearly separable on the hypersphere and not in Euclidean space",
-    source="Wang and Isola 2020, figure 2; the slides; eqs. (13), (14)",
+    source="the slides, figure 2; eqs. (13), (14)",
     measured=f"of nine classes {judged['caps on a circle'][0]} caps and {judged['balls in a plane'][0]} balls are cut "
     "off by a line; "
     f"a softmax over all classes: {judged['caps on a circle'][1]:.1%} and {judged['balls in a plane'][1]:.1%}",
@@ -900,6 +900,6 @@ claim(
 #
 # **Not here.** One world, small networks, 400 steps. That a measure agrees with a probe over encoders of one family does not make it a way to choose between families.
 #
-# **Read on:** Wang and Isola 2020 for language and ImageNet; Wang and Liu 2021 for the temperature; Chen, Luo and Li 2021 for other priors than the even one. Lesson 05 asks for spread coordinate by coordinate, without any negatives.
+# **Read on:** Wang and Isola 2020 for real vision and language data; Wang and Liu 2021 for the temperature; Chen, Luo and Li 2021 for other priors than the even one. Lesson 05 asks for spread coordinate by coordinate, without any negatives.
 #
 # **Now you:** [exercises 04](../exercises/04_hypersphere.ipynb), with [solutions](../solutions/04_hypersphere.ipynb).

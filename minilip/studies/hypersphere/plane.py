@@ -9,7 +9,7 @@ content with independent styles, so they share log 192 = 5.26 nats of informatio
 Sizes, learning rate and steps were chosen with one seed of NT-Xent on the part "val"; all is reported on "test".
 `python -m minilip.studies.hypersphere.plane` measures what `measured/hypersphere.jsonl` lacks.
 
-Source: Wang and Isola 2020 (arXiv 2005.10242), section 5; Wang and Liu 2021 (arXiv 2012.09740); test bed, sizes and
+Source: Wang and Isola 2020 (arXiv 2005.10242); Wang and Liu 2021 (arXiv 2012.09740); test bed, sizes and
 controls are ours. Lesson 04.
 """
 
