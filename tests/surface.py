@@ -85,7 +85,7 @@ B, D, K = 4, 6, 3  # batch, dimension, groups
 
 def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> dict[str, Case]:
     """Valid arguments on a device. Sizes are as small as they can be; all tensors are new."""
-    from minilip import clip, evaluation, infonce, lie, mae, prolip, protoclip, simclr, tiled, vicreg
+    from minilip import clip, evaluation, hypersphere, infonce, lie, mae, prolip, protoclip, simclr, tiled, vicreg
     from minilip.data import gaussians, scenes
     from minilip.data import latents as latent
     from minilip.nn import (
@@ -149,6 +149,7 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
     spread = on(prolip.ProLIP(**towers(), dim=D, batch=B))
     masked = on(mae.MAE(16, 4, 16, 1, 2, 8, 1))
     views = on(simclr.SimCLR(ConvNet(4), D))
+    sphere = on(hypersphere.Hypersphere(ConvNet(4), D))
     three = on(vicreg.VICReg(ConvNet(4), D))
     operator = on(lie.LieOperator(D, 1, 8))
     world = scenes.Scenes(16, 1, 0.5, 0.5, noise=0.1)
@@ -200,6 +201,12 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "siglip_loss": C(clip.siglip_loss, {**vt, "logit_bias": -1.0}),
         "pairwise_sigmoid": C(clip.pairwise_sigmoid, {"logits": normal(B, B)}),
         "nt_xent": C(simclr.nt_xent, {**zz, "tile": 3}),
+        "alignment": C(hypersphere.alignment, {**xy, "alpha": 1.5}),
+        "uniformity": C(hypersphere.uniformity, {"x": unit(B, D), "t": 2.0}),
+        "uniformity_floor": C(hypersphere.uniformity_floor, {"dim": 3, "t": 2.0}),
+        "align_uniform_loss": C(
+            hypersphere.align_uniform_loss, {**xy, "align": 1.0, "uniform": 1.0, "alpha": 2.0, "t": 2.0}
+        ),
         "vicreg_terms": C(vicreg.vicreg_terms, xy),
         "vicreg_loss": C(vicreg.vicreg_loss, {**xy, "invariance": 25.0, "variance": 25.0, "covariance": 1.0}),
         "mae_loss": C(mae.mae_loss, {"prediction": patches, "patches": normal(B, 16, 48), "mask": mask}),
@@ -285,6 +292,14 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "SimCLR.forward": C(views, {"images": pictures}),
         "SimCLR.project": C(views.project, {"images": pictures}),
         "SimCLR.loss": C(views.loss, {"batch": (pictures, images())}, ("batch",)),
+        "Hypersphere": C(
+            hypersphere.Hypersphere,
+            {"tower": ConvNet(4), "dim": 4, "objective": hypersphere.align_uniform_loss, "hidden": 3},
+            ("tower", "objective"),
+        ),
+        "Hypersphere.forward": C(sphere, {"images": pictures}),
+        "Hypersphere.project": C(sphere.project, {"images": pictures}),
+        "Hypersphere.loss": C(sphere.loss, {"batch": (pictures, images())}, ("batch",)),
         "VICReg": C(vicreg.VICReg, {"tower": ConvNet(4), "dim": 4, "invariance": 25.0}, ("tower",)),
         "VICReg.forward": C(three, {"images": pictures}),
         "VICReg.expand": C(three.expand, {"images": pictures}),

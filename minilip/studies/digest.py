@@ -25,6 +25,7 @@ TESTED = (
         "minilip.infonce",
         "minilip.tiled",
         "minilip.simclr",
+        "minilip.hypersphere",
         "minilip.vicreg",
         "minilip.mae",
         "minilip.lie",

@@ -1,0 +1,1 @@
+"""Lesson 04: alignment, uniformity and what a probe reads."""
