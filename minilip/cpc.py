@@ -19,7 +19,9 @@ CANDIDATES = ("batch", "sequence", "all")
 
 
 @_check.full_precision
-def cpc_loss(z: Tensor, c: Tensor, predictors: Sequence[nn.Module], candidates: str = "batch") -> Tensor:
+def cpc_loss(
+    z: Tensor, c: Tensor, predictors: Sequence[nn.Module] | nn.ModuleList, candidates: str = "batch"
+) -> Tensor:
     r"""InfoNCE over future steps: context c_t picks the code z_{t+k} of its own future among N codes.
 
     $$ \mathcal L = -\frac1K \sum_{k=1}^K \frac1{B (T - k)} \sum_{b, t} \log
@@ -191,8 +193,8 @@ class PatchCPC(nn.Module):
         """(B, 3, H, W) -> the loss: the columns of all pictures are B C sequences, read downwards."""
         z = gather(self.encode(images))  # (B, R, C, D)
         c = self.context(z)  # (B, R, C, H)
-        down = [x.transpose(1, 2).flatten(0, 1) for x in (z, c)]  # (B C, R, D) and (B C, R, H)
-        return cpc_loss(*down, self.predictors, "batch"), {}
+        z, c = (x.transpose(1, 2).flatten(0, 1) for x in (z, c))  # (B C, R, D) and (B C, R, H)
+        return cpc_loss(z, c, self.predictors), {}
 
 
 def _sequences(name: str, x: Tensor) -> None:

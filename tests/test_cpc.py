@@ -193,7 +193,7 @@ def test_the_loss_of_a_picture_is_the_loss_of_its_columns():
     torch.testing.assert_close(model(images), z.mean(dim=(1, 2)))
 
 
-# ---- encoders and sounds -----------------------------------------------------------------------------------------------
+# ---- encoders and sounds ---------------------------------------------------------------------------------------------
 
 
 def test_segments_are_the_means_of_equal_parts():

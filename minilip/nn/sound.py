@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,3 +81,34 @@ def mfcc(spectrum: Tensor, coefficients: int = 13) -> Tensor:
     basis = torch.cos(math.pi * order * place) * math.sqrt(2 / bands)  # (coefficients, F)
     basis[0] /= math.sqrt(2)
     return spectrum @ basis.T
+
+
+def other_mouth(spectrum: Tensor, generator: torch.Generator) -> Tensor:
+    """The same sounds from a longer or shorter throat, by another microphone, with other noise: what is said stays.
+
+    All bands move by up to three places, a smooth curve over the bands is added, and noise to each number; one lot for
+    each recording. Frames of zeros are padding and stay.
+
+    Args:
+        spectrum: (B, T, F) of logarithms, F >= 8.
+        generator: of the lots, on the spectrum's device.
+
+    Source: Kharitonov et al. 2021 (arXiv 2007.00991) vary the past of CPC's speech; the changes are ours. Lesson 02.
+    """
+    _check.tensor("spectrum", spectrum, 3, floating=True)
+    _check.generator("generator", generator, spectrum.device)
+    batch, times, bands = spectrum.shape
+    given: dict[str, Any] = {"device": spectrum.device, "dtype": spectrum.dtype}
+    if bands < 8:
+        _check.fail("spectrum", "at least 8 bands", bands)
+    shift = 6 * torch.rand(batch, 1, generator=generator, **given) - 3  # (B, 1) bands
+    place = (torch.arange(bands, **given) + shift).clamp(0, bands - 1)  # (B, F)
+    low = place.long().clamp(max=bands - 2)
+    part = (place - low)[:, None]  # (B, 1, F)
+    low = low[:, None].expand(-1, times, -1)  # (B, T, F)
+    moved = torch.lerp(spectrum.gather(2, low), spectrum.gather(2, low + 1), part.expand(-1, times, -1))
+    order = torch.arange(1, 5, **given)[:, None]  # (4, 1)
+    waves = torch.cos(order * math.pi * torch.arange(bands, **given) / (bands - 1)) / order  # (4, F)
+    tilt = 0.7 * torch.randn(batch, 4, generator=generator, **given) @ waves  # (B, F)
+    noise = 0.3 * torch.randn(spectrum.shape, generator=generator, **given)
+    return (moved + tilt[:, None] + noise) * (spectrum != 0).any(dim=2, keepdim=True)
