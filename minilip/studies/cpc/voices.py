@@ -6,7 +6,7 @@ CPC hears 295 of the 491 prompts in all six voices and is told nothing. Candidat
 of one voice at a time, or of the same recording. All that is reported is on the 147 prompts that neither CPC nor a head
 has heard: the voice, the language, and the prompt, which is looked for in the other of the two Italian voices.
 
-Sizes and steps were chosen on prompts of the part "val" with seed 0.
+Sizes, steps and the probes' strength were chosen on prompts of the part "val" with seed 0.
 `python -m minilip.studies.cpc.voices` measures what `measured/cpc-voices.jsonl` lacks.
 
 Source: Oord et al. 2018 (arXiv 1807.03748), table 1, for the rows; test bed, sizes and controls are ours. Lesson 02.
@@ -32,7 +32,7 @@ from minilip.nn.sound import log_mel, mfcc
 from minilip.studies.store import Study
 from minilip.training import finetune, fit
 
-STEPS, BATCH, LR, AHEAD, WIDTH, DIM, CONTEXT = 200, 32, 2e-3, 8, 64, 64, 96
+STEPS, BATCH, LR, AHEAD, WIDTH, DIM, CONTEXT = 500, 32, 3e-3, 12, 64, 64, 96
 READ, HEARD = 200, 96  # frames of a recording that are read, and of each piece that CPC is trained on
 STRENGTH = 0.1  # inverse penalty of the linear probes
 TUNE = {"steps": 100, "lr": 2e-3, "batch": 64}
@@ -90,8 +90,10 @@ def train(row: str, seed: int, steps: int = STEPS, progress: bool = True) -> CPC
     return model
 
 
-def read(x: Tensor, what: str | nn.Module, parts: int = 0) -> Tensor:
+def read(x: Tensor, what: str | CPC, parts: int = 0) -> Tensor:
     """One vector for each recording: the means of `parts` equal parts, or mean and deviation over all of it.
+
+    Of a model, codes and contexts are read side by side.
 
     (N, READ, F) -> (N, parts D) or (N, 2 D)
     """
@@ -101,7 +103,7 @@ def read(x: Tensor, what: str | nn.Module, parts: int = 0) -> Tensor:
             codes = mfcc(some) if what == "MFCC" else some
         else:
             with torch.no_grad(), evaluating(what):
-                codes = what(some)
+                codes = torch.cat([what.encode(some), what(some)], dim=2)  # (n, T / 2, DIM + CONTEXT)
         lengths = (frames_of(some) * codes.shape[1] // some.shape[1]).clamp(min=1)
         mean = segment_means(codes, lengths, max(parts, 1))
         if not parts:
@@ -124,11 +126,11 @@ def measure(row: str, seed: int, steps: int = STEPS, part: str = "test") -> dict
     _check.choice("part", part, ("val", "test"))
     data = task()
     known, fresh = data.split == 0, data.split == (1 if part == "val" else 2)
-    model: str | nn.Module = row if row in ROWS[:2] else train(row, seed, steps, progress=False)
+    model: str | CPC = row if row in ROWS[:2] else train(row, seed, steps, progress=False)
     v = read(data.x, model)
     found = {name: _hits(v, getattr(data, name), known, fresh) for name in ("voice", "language")}
     found["tuned"] = ""
-    if isinstance(model, nn.Module) and row in ("random", "any voice"):
+    if isinstance(model, CPC) and row in ("random", "any voice"):
         tune = {**TUNE, "seed": seed, "progress": False}
         said = finetune(Utterance(model, 1), data.x[known], data.voice[known], data.x[fresh], **tune)  # type: ignore[arg-type]
         found["tuned"] = _written(said == data.voice[fresh])
@@ -157,7 +159,7 @@ STUDY = Study("cpc-voices", measure)
 
 
 def settings(row: str, seed: int, part: str = "test") -> dict[str, Any]:
-    return {"row": row, "seed": seed, "steps": STEPS, "part": part}
+    return {"row": row, "seed": seed, "steps": STEPS if row in CANDIDATES else 0, "part": part}
 
 
 def seeds(row: str) -> range:
