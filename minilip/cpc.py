@@ -44,8 +44,8 @@ def cpc_loss(
 
     Source: Oord et al. 2018, eq. 3 and 4; lesson 02.
     """
-    _sequences("z", z)
-    _sequences("c", c)
+    _check.sequences("z", z)
+    _check.sequences("c", c)
     if z.shape[:2] != c.shape[:2]:
         _check.fail("c", f"{z.shape[0]} sequences of {z.shape[1]} times, as in z", tuple(c.shape))
     _check.choice("candidates", candidates, CANDIDATES)
@@ -88,8 +88,7 @@ class CPC(nn.Module):
     def __init__(self, encoder: nn.Module, context: int = 128, ahead: int = 4, candidates: str = "batch"):
         super().__init__()
         dim = _check.width("encoder", encoder)
-        _check.count("context", context)
-        _check.count("ahead", ahead)
+        context, ahead = _check.count("context", context), _check.count("ahead", ahead)
         _check.choice("candidates", candidates, CANDIDATES)
         self.encoder, self.candidates, self.dim = encoder, candidates, context
         self.recurrent = nn.GRU(dim, context, batch_first=True)
@@ -180,6 +179,7 @@ class PatchCPC(nn.Module):
     def context(self, z: Tensor) -> Tensor:
         """c of every patch, which nothing below it reaches: (B, R, C, D) -> (B, R, C, H)"""
         _check.tensor("z", z, 4, floating=True)
+        _check.sequences("z", z.flatten(0, 1))
         x = z.permute(0, 3, 1, 2)  # (B, D, R, C)
         for i, layer in enumerate(self.above):
             x = layer(F.pad(F.relu(x) if i else x, (1, 1, 1, 0)))  # (B, H, R, C) zeros left, right and above
@@ -195,11 +195,3 @@ class PatchCPC(nn.Module):
         c = self.context(z)  # (B, R, C, H)
         z, c = (x.transpose(1, 2).flatten(0, 1) for x in (z, c))  # (B C, R, D) and (B C, R, H)
         return cpc_loss(z, c, self.predictors), {}
-
-
-def _sequences(name: str, x: Tensor) -> None:
-    """(B, T, D), floating-point, finite."""
-    _check.tensor(name, x, 3, floating=True)
-    if 0 in x.shape:
-        _check.fail(name, "shape (B, T, D), each at least 1", tuple(x.shape))
-    _check.finite(name, x)

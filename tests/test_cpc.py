@@ -108,7 +108,7 @@ def test_far_scores_and_half_precision_stay_finite():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"z": torch.zeros(4, 7)}, "z: expected a tensor of 3 dimensions"),
+        ({"z": torch.zeros(4, 7)}, "z: expected a floating-point tensor of shape"),
         ({"z": torch.full((4, 7, 5), math.nan)}, "z: expected finite"),
         ({"c": torch.zeros(4, 6, 3)}, "c: expected 4 sequences of 7 times"),
         ({"predictors": []}, "predictors: expected one module for each step"),

@@ -132,7 +132,7 @@ figure = plot.images(torch.cat([film.frames[:, 7], drawn]), ["what came"] * 5 + 
 # The noise is in the first and cancels in the second. Here $n$ is the flicker and the grain. A network of finite size, trained for a finite time, works first on what costs most. A density ratio never meets $H(n)$.
 
 # %%
-# check (2): s a place in 4 that follows the context with probability 0.7, n one of 64 flickers; entropies by enumeration
+# check (2): s, one of 4 places, follows the context with probability 0.7; n, one of 64 flickers; all by enumeration
 def entropy(p):
     p = p[p > 0]
     return -(p * p.log()).sum()
@@ -148,7 +148,8 @@ I_xc = sum(
     for c in range(4) for s in range(4) for n, p in enumerate(joint[c, s])
 )
 same("(2), right", I_xc, math.log(4) + (0.7 * math.log(0.7) + 0.3 * math.log(0.1)))
-print(f"to be paid for: {float(H_x_given_c):.2f} nats a frame, of which {float(entropy(flicker)):.2f} are noise; shared: {I_xc:.2f}")
+noise = float(entropy(flicker))
+print(f"to be paid for: {float(H_x_given_c):.2f} nats a frame, of which {noise:.2f} are noise; shared: {I_xc:.2f}")
 
 # %% [markdown]
 # ### 3.2 InfoNCE over future steps, and the proposal
@@ -182,13 +183,16 @@ same("(5)", I_all, I_speaker + I_within)
 
 # the best critic against 2 impostors of the same speaker, found by gradient descent on every line-up at once
 table = torch.zeros(2, 3, 3, dtype=torch.double, requires_grad=True)  # log f
-optim = torch.optim.LBFGS([table], max_iter=200, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe")
+optim = torch.optim.LBFGS(
+    [table], max_iter=200, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe"
+)
 weight = p[:, :, :, None, None] * p_next_s[:, None, None, :, None] * p_next_s[:, None, None, None, :]  # (2, 3, 3, 3, 3)
 
 
 def line_ups():
     optim.zero_grad()
-    three = torch.stack(torch.broadcast_tensors(table[..., None, None], table[:, :, None, :, None], table[:, :, None, None, :]))
+    real, first, second = table[..., None, None], table[:, :, None, :, None], table[:, :, None, None, :]
+    three = torch.stack(torch.broadcast_tensors(real, first, second))  # (3, 2, 3, 3, 3, 3)
     loss = (weight * (three.logsumexp(0) - three[0])).sum()
     loss.backward()
     return loss
@@ -233,8 +237,8 @@ for k in (1, 2, 4):
     bound = mi_lower_bound(float(loss), candidates=3)
     print(f"{k} ahead: bound {bound:.3f} <= {float(exact):.3f} nats")
     assert bound <= exact
-w = ahead[:, :, None, None] * 3 / (one + two + ahead[:, None, None, :])  # lesson 01's (9): what is missing is a divergence
-gap = (ahead[:, :, None, None] / 125 * (5 * one / w).log()).sum()
+w = 3 * one / (one + two + ahead[:, None, None, :])
+gap = (one / 125 * (5 * one / w).log()).sum()  # by lesson 01's (9), what is missing is a divergence
 same("(7), with its gap", bound + gap, exact)
 
 # %% [markdown]
@@ -339,7 +343,12 @@ plt.show()
 # A linear probe reads four things from frozen codes and contexts of fresh films: **who** (24 objects), **where** (8 places), **which way** it runs (2; no single frame shows it), and the **background** of the frame (3; nothing foresees it).
 
 # %%
-LABELS = {"who": ("identity", 1 / 24), "where": ("place", 1 / 8), "which way": ("clockwise", 1 / 2), "background": ("background", 1 / 3)}
+LABELS = {  # the field of a film, and chance
+    "who": ("identity", 1 / 24),
+    "where": ("place", 1 / 8),
+    "which way": ("clockwise", 1 / 2),
+    "background": ("background", 1 / 3),
+}
 EXAM = budget(cpu=300, quick=60)
 exam = [world.sample(EXAM, torch.Generator(device).manual_seed(s)) for s in (90, 91)]
 TIMES = slice(5, None, 3)  # contexts that have seen a few frames
@@ -495,7 +504,7 @@ drawn = F.cross_entropy(certain, torch.zeros(rounds, dtype=torch.long))
 pi = 1 / (B * (T - 1))
 exact = sum(math.comb(M, j) * pi**j * (1 - pi) ** (M - j) * math.log1p(j) for j in range(1, 12))
 same("(9)", drawn, exact, tolerance=0.05)
-print(f"B = {B}, T = {T}: in {float((copies > 0).double().mean()):.1%} of the line-ups; {exact:.3f} nats that nobody can earn")
+print(f"B = {B}, T = {T}: in {float((copies > 0).double().mean()):.1%} of line-ups; {exact:.3f} nats that nobody earns")
 
 # %% [markdown]
 # That is little, and it shrinks as the batch grows. It is a floor under the loss, and no reason for a bad representation.
@@ -573,7 +582,7 @@ def of_digits(row, key):
     runs = [run[key] for run in told[row] if run[key]]
     if not runs:
         return None
-    hits = np.array([[s.count("1") / len(s) for s in run] for run in runs])  # (S, 6)
+    hits = np.array([digits.shares(run) for run in runs])  # (S, 6)
     return hits.mean(axis=1), interval(hits.mean(axis=0))
 
 
@@ -584,17 +593,28 @@ def cell(found):
     return f"{np.mean(mean):.3f} [{low:.3f}, {high:.3f}]"
 
 
-TABLE = [
-    ("random initialisation", ("random", "voice"), ("random", "language"), ("random", "prompt"), ("random", "digit"), ("random", "speaker")),
-    ("log-mel", *[("log-mel", k) for k in ("voice", "language", "prompt", "digit", "speaker")]),
-    ("MFCC", *[("MFCC", k) for k in ("voice", "language", "prompt", "digit", "speaker")]),
-    ("CPC, frozen", *[("any voice", k) for k in ("voice", "language", "prompt")], ("CPC", "digit"), ("CPC", "speaker")),
-    ("CPC, fine-tuned", ("any voice", "tuned"), None, None, ("CPC", "tuned"), None),
-    ("supervised", ("random", "tuned"), None, None, ("random", "tuned"), None),
-]
-print(f"{'':22}{'voice (6)':>22}{'language (5)':>22}{'prompt (147)':>22}{'digit (10), held out':>22}{'speaker (5)':>22}")
-for name, *columns in TABLE:
-    found = [None if c is None else of_voices(*c) if i < 3 else of_digits(*c) for i, c in enumerate(columns)]
+COLUMNS = {  # what is asked, and of which study
+    "voice (6)": (of_voices, "voice"),
+    "language (5)": (of_voices, "language"),
+    "prompt (147)": (of_voices, "prompt"),
+    "digit (10)": (of_digits, "digit"),
+    "speaker (5)": (of_digits, "speaker"),
+}
+TABLE = {  # name of a row: its names in the two studies, and whether encoders go on learning with labels
+    "random initialisation": ("random", "random", False),
+    "log-mel": ("log-mel", "log-mel", False),
+    "MFCC": ("MFCC", "MFCC", False),
+    "CPC, frozen": ("any voice", "CPC", False),
+    "CPC, fine-tuned": ("any voice", "CPC", True),
+    "supervised": ("random", "random", True),
+}
+print(f"{'':22}" + "".join(f"{name:>22}" for name in COLUMNS))
+for name, (voiced, digit, tuned) in TABLE.items():
+    found = []
+    for of, key in COLUMNS.values():
+        if tuned:
+            key = "tuned" if key in ("voice", "digit") else None  # the two that were trained for
+        found.append(None if key is None else of(voiced if of is of_voices else digit, key))
     print(f"{name:22}" + "".join(f"{cell(x):>22}" for x in found))
 
 # %% [markdown]
@@ -603,7 +623,12 @@ for name, *columns in TABLE:
 # Read it from the baselines down. On six studio voices a linear head on spectrum statistics is already right nine times in ten, so that no method has much room. On digits the MFCC row is the one to beat, not the random one.
 
 # %%
-by_speaker = {row: np.array([[s.count("1") / len(s) for s in run["digit"]] for run in told[row]]).mean(0) for row in ("log-mel", "MFCC", "random", "CPC")}
+def each_speaker(row, key="digit"):
+    """The mean over seeds for each speaker held out."""
+    return np.array([digits.shares(run[key]) for run in told[row]]).mean(axis=0)  # (6,)
+
+
+by_speaker = {row: each_speaker(row) for row in ("log-mel", "MFCC", "random", "CPC")}
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.0), width_ratios=(3, 2))
 for i, (row, values) in enumerate(by_speaker.items()):
     left.plot(np.arange(6) + 0.12 * (i - 1.5), values, "o^sD"[i], color=plot.PALETTE[i], label=row, markersize=5)
@@ -611,9 +636,10 @@ left.set_xticks(range(6), SPEAKERS)
 left.set(xlabel="speaker held out", ylabel="digit, accuracy", ylim=(0.3, 1))
 left.legend(ncols=2, loc="lower right")
 for i, row in enumerate(voices.CANDIDATES):
-    for key, marker in (("voice", "o"), ("prompt", "s")):
-        right.plot([i] * len(said[row]), [r[key].count("1") / len(r[key]) for r in said[row]], marker, color=plot.BLUE if key == "voice" else plot.RED, label=key if i == 0 else None)
-right.set_xticks(range(3), [f"{r}" for r in voices.CANDIDATES])
+    for key, marker, colour in (("voice", "o", plot.BLUE), ("prompt", "s", plot.RED)):
+        values = digits.shares([run[key] for run in said[row]])
+        right.plot([i] * len(values), values, marker, color=colour, label=key if i == 0 else None)
+right.set_xticks(range(3), list(voices.CANDIDATES))
 right.set(xlabel="impostors come from", ylabel="accuracy", ylim=(0, 1.02), xlim=(-0.4, 2.4))
 right.legend(loc="lower left")
 plt.show()
@@ -637,13 +663,19 @@ PATCH_STEPS = budget(cpu=100, gpu=1500, quick=2)
 LABELLED = budget(cpu=600, quick=60)
 sets = [scenes.sample(LABELLED, torch.Generator(device).manual_seed(s)) for s in (70, 71)]
 x, x_test = (scenes.render(s) for s in sets)
+
+
+def some_pictures(g):
+    return scenes.render(scenes.sample(budget(cpu=24, quick=4), g))
+
+
 patch_probe = {}  # (row, label) -> one accuracy a seed
 for seed in SEEDS:
     torch.manual_seed(seed)
     eye = PatchCPC(ConvNet(8), ahead=3).to(device)
     for row in ("random", "CPC"):
         if row == "CPC":
-            fit(eye, lambda g: scenes.render(scenes.sample(budget(cpu=24, quick=4), g)), PATCH_STEPS, lr=3e-3, label=f"patches, seed {seed}")
+            fit(eye, some_pictures, PATCH_STEPS, lr=3e-3, seed=seed, label=f"patches, seed {seed}")
         a, b = (encode(eye.eval(), v) for v in (x, x_test))
         for label in ("shape", "colour", "size"):
             y, y_test = (getattr(s, label)[:, 0] for s in sets)
@@ -681,15 +713,18 @@ claim(
     "cpc-noise",
     says="CPC discards low-level information and noise that a model of p(x|c) keeps",
     source="Oord et al. 2018, sec. 1; the slides; eq. (2)",
-    measured="background from the codes, chance 0.33: " + ", ".join(f"{n} {mean_sd(read[n, 'code', 'background'])}" for n in ("pixels", "any object")) + f", random {read['random', 'code', 'background'][0]:.2f}",
+    measured="background from the codes, chance 0.33: "
+    + ", ".join(f"{n} {mean_sd(read[n, 'code', 'background'])}" for n in ("pixels", "any object"))
+    + f", random {read['random', 'code', 'background'][0]:.2f}",
     holds=beyond(read["pixels", "code", "background"], read["any object", "code", "background"]),
-    note=f"films of 16 x 16 pixels, {FILM_STEPS} steps each, the same encoder and GRU; squared error for p(x|c); 3 seeds",
+    note=f"films of 16 x 16 pixels, {FILM_STEPS} steps, the same encoder and GRU; squared error for p(x|c); 3 seeds",
 )
 claim(
     "cpc-shared",
     says="and keeps what the future shares with the past",
     source="Oord et al. 2018, sec. 1; eq. (2)",
-    measured="which way it runs, from contexts, chance 0.5: " + rows_of(("pixels", "any object", "one film"), "which way"),
+    measured="which way it runs, from contexts, chance 0.5: "
+    + rows_of(("pixels", "any object", "one film"), "which way"),
     holds=beyond(contexts("any object", "which way"), contexts("pixels", "which way")),
     note="no single frame shows it",
 )
@@ -697,17 +732,21 @@ claim(
     "cpc-negatives-films",
     says="negatives of the same speaker keep the speaker out of the representation",
     source="eq. (5); Oord et al. 2018, sec. 3.1, compare sources of negatives",
-    measured="who, from contexts, chance 0.04: " + rows_of(("any object", "one object", "one film"), "who") + f", random {contexts('random', 'who')[0]:.2f}",
+    measured="who, from contexts, chance 0.04: "
+    + rows_of(("any object", "one object", "one film"), "who")
+    + f", random {contexts('random', 'who')[0]:.2f}",
     holds=all(beyond(contexts("any object", "who"), contexts(n, "who")) for n in ("one object", "one film")),
     note="films; both kinds of close negatives must fall below negatives of any object",
 )
-seed_means = {row: np.array([r["voice"].count("1") / len(r["voice"]) for r in said[row]]) for row in voices.CANDIDATES}
+seed_means = {row: np.array(digits.shares([run["voice"] for run in said[row]])) for row in voices.CANDIDATES}
 claim(
     "cpc-negatives-voices",
     says="the same, on real speech",
     source="eq. (5)",
-    measured="voice (6), unseen prompts: " + ", ".join(f"{row} {mean_sd(v, 3)}" for row, v in seed_means.items()) + f"; log-mel {of_voices('log-mel', 'voice')[0].mean():.3f}",
-    holds=beyond(seed_means["any voice"], seed_means["one voice"]) and beyond(seed_means["any voice"], seed_means["one recording"]),
+    measured="voice (6), unseen prompts: "
+    + ", ".join(f"{row} {mean_sd(v, 3)}" for row, v in seed_means.items())
+    + f"; log-mel {of_voices('log-mel', 'voice')[0].mean():.3f}",
+    holds=all(beyond(seed_means["any voice"], seed_means[row]) for row in ("one voice", "one recording")),
     note="six studio voices; both must fall",
 )
 mean, (low, high) = of_voices("any voice", "voice")
@@ -715,9 +754,10 @@ claim(
     "cpc-voice",
     says="a linear head on CPC names the speaker almost as well as supervision (97.4 against 98.5 %)",
     source="Oord et al. 2018, table 1",
-    measured=f"voice (6): CPC {cell(of_voices('any voice', 'voice'))}, supervised {cell(of_voices('random', 'tuned'))}, log-mel {cell(of_voices('log-mel', 'voice'))}",
+    measured=f"voice (6): CPC {cell(of_voices('any voice', 'voice'))}, supervised {cell(of_voices('random', 'tuned'))}, "
+    f"log-mel {cell(of_voices('log-mel', 'voice'))}",
     holds=low >= 0.95,
-    note="holds if the whole interval is at 0.95 or above; 6 voices against 251 speakers, 200 steps",
+    note="holds if the whole interval is at 0.95 or above; 6 voices against 251 speakers, a minute of training",
 )
 best = {row: of_digits(row, "digit")[0].mean() for row in ("log-mel", "MFCC", "random")}
 hardest = max(best, key=best.get)
@@ -728,17 +768,22 @@ claim(
     "cpc-digits",
     says="a linear head on CPC names what is said better than on spectra or random codes",
     source="Oord et al. 2018, table 1 (phones: 27.6 random, 39.7 MFCC, 64.6 CPC, 74.6 supervised)",
-    measured=f"digits of a held-out speaker: CPC {cell(of_digits('CPC', 'digit'))}; " + ", ".join(f"{k} {v:.3f}" for k, v in best.items()) + f"; CPC minus {hardest} {gain.mean():+.3f} [{low:+.3f}, {high:+.3f}], minus log-mel [{over_log_mel[0]:+.3f}, {over_log_mel[1]:+.3f}]",
+    measured=f"digits of a held-out speaker: CPC {cell(of_digits('CPC', 'digit'))}; "
+    + ", ".join(f"{k} {v:.3f}" for k, v in best.items())
+    + f"; CPC minus {hardest} {gain.mean():+.3f} [{low:+.3f}, {high:+.3f}], "
+    + f"minus log-mel [{over_log_mel[0]:+.3f}, {over_log_mel[1]:+.3f}]",
     holds=low > 0,
-    note="interval over six speakers; CPC has heard the held-out speaker without labels; 22 minutes of speech against 100 hours",
+    note="against the best of the three, interval over six speakers; CPC has heard the held-out speaker without "
+    "labels; 22 minutes of speech against 100 hours",
 )
-tuned, scratch = (np.array([[s.count("1") / len(s) for s in run["tuned"]] for run in told[row]]).mean(0) for row in ("CPC", "random"))
+tuned, scratch = (each_speaker(row, "tuned") for row in ("CPC", "random"))
 low, high = interval(tuned - scratch)
 claim(
     "cpc-finetune",
     says="pre-training with CPC helps a network that is then trained with labels",
     source="Hénaff et al. 2020 (pictures); not in Oord et al., table 1",
-    measured=f"digits of a held-out speaker: fine-tuned {tuned.mean():.3f}, from scratch {scratch.mean():.3f}, difference {(tuned - scratch).mean():+.3f} [{low:+.3f}, {high:+.3f}]",
+    measured=f"digits of a held-out speaker: fine-tuned {tuned.mean():.3f}, from scratch {scratch.mean():.3f}, "
+    f"difference {(tuned - scratch).mean():+.3f} [{low:+.3f}, {high:+.3f}]",
     holds=low > 0,
     note="interval over six speakers; 150 steps of each",
 )
@@ -746,7 +791,8 @@ claim(
     "cpc-axis",
     says="a softmax over the wrong axis makes a worse representation",
     source="an issue of the re-implementation; eq. (8)",
-    measured=f"real one of 64 picked: right axis {mean_sd(axis['any object'])}, wrong {mean_sd(axis['wrong axis'])}; who {rows_of(('any object', 'wrong axis'), 'who')}; where {rows_of(('any object', 'wrong axis'), 'where')}",
+    measured=f"real one of 64 picked: right axis {mean_sd(axis['any object'])}, wrong {mean_sd(axis['wrong axis'])}; "
+    + "; ".join(f"{k}: {rows_of(('any object', 'wrong axis'), k)}" for k in ("who", "where", "which way")),
     holds=all(beyond(contexts("any object", k), contexts("wrong axis", k)) for k in ("who", "where", "which way")),
     note="by (8) both losses learn the same ratio up to a factor; all three probes must fall",
 )
@@ -754,7 +800,10 @@ claim(
     "cpc-pictures",
     says="patch CPC learns features that a linear probe reads classes from",
     source="Hénaff et al. 2020, table 1",
-    measured="shape: random tower " + mean_sd(patch_probe["random", "shape"]) + ", CPC " + mean_sd(patch_probe["CPC", "shape"]) + "; colour " + mean_sd(patch_probe["random", "colour"]) + ", " + mean_sd(patch_probe["CPC", "colour"]),
+    measured="; ".join(
+        f"{k}: random tower {mean_sd(patch_probe['random', k])}, CPC {mean_sd(patch_probe['CPC', k])}"
+        for k in ("shape", "colour", "size")
+    ),
     holds=beyond(patch_probe["CPC", "shape"], patch_probe["random", "shape"]),
     note=f"rendered scenes, {PATCH_STEPS} steps, mean of patch codes; must gain on shape",
 )

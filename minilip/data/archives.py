@@ -107,6 +107,8 @@ def unpack_debian(path: Path) -> Iterator[tuple[str, bytes]]:
     at = 8
     while at + 60 <= len(content):
         name, size = content[at : at + 16].decode("ascii").strip().rstrip("/"), int(content[at + 48 : at + 58])
+        if at + 60 + size > len(content):
+            raise OSError(f"{path}: cut short in {name}")
         if name.startswith("data.tar"):
             yield from unpack_tar(content[at + 60 : at + 60 + size])
             return

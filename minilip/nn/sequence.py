@@ -54,7 +54,7 @@ class SpectrumEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        _check.tensor("x", x, 3, floating=True)
+        _check.sequences("x", x)
         if x.shape[2] != self.bands or x.shape[1] < 2:
             _check.fail("x", f"shape (B, T, {self.bands}), T >= 2", tuple(x.shape))
         return self.layers(x.transpose(1, 2)).transpose(1, 2)  # (B, T / 2, D)
@@ -70,7 +70,7 @@ def segment_means(codes: Tensor, lengths: Tensor, segments: int) -> Tensor:
     Returns:
         (B, S D). A sequence with fewer than S times repeats some.
     """
-    _check.tensor("codes", codes, 3, floating=True)
+    _check.sequences("codes", codes)
     _check.count("segments", segments)
     _check.labels("lengths", lengths, len(codes), codes.shape[1] + 1)
     if int(lengths.min()) < 1:
@@ -108,7 +108,7 @@ class Utterance(nn.Module):
 
 def frames_of(x: Tensor) -> Tensor:
     """How many frames of a padded spectrum are real: up to the last that is not all zeros. (B, T, F) -> (B,) int64"""
-    _check.tensor("x", x, 3, floating=True)
+    _check.sequences("x", x)
     time = torch.arange(1, x.shape[1] + 1, device=x.device)
     return ((x != 0).any(dim=2) * time).amax(dim=1)  # (B,)
 
@@ -116,6 +116,10 @@ def frames_of(x: Tensor) -> Tensor:
 def padded(sequences: list[Tensor], times: int) -> Tensor:
     """Sequences (T_i, F) cut to T times or filled up with zeros. -> (B, T, F)"""
     _check.count("times", times)
-    if not sequences:
-        _check.fail("sequences", "at least one", "none")
+    if not isinstance(sequences, (list, tuple)) or not sequences:
+        _check.fail("sequences", "a list of tensors, at least one", _check.described(sequences))
+    for i, x in enumerate(sequences):
+        _check.embeddings(f"sequences[{i}]", x)
+        if x.shape[1] != sequences[0].shape[1]:
+            _check.fail(f"sequences[{i}]", f"{sequences[0].shape[1]} columns, as the first", x.shape[1])
     return torch.stack([F.pad(x[:times], (0, 0, 0, times - len(x[:times]))) for x in sequences])  # (B, T, F)

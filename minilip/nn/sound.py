@@ -72,6 +72,9 @@ def mfcc(spectrum: Tensor, coefficients: int = 13) -> Tensor:
     Source: Davis and Mermelstein 1980; lesson 02.
     """
     _check.tensor("spectrum", spectrum, floating=True)
+    if spectrum.numel() == 0:
+        _check.fail("spectrum", "at least one frame", "none")
+    _check.finite("spectrum", spectrum)
     bands = spectrum.shape[-1] if spectrum.dim() else 0
     _check.count("coefficients", coefficients)
     if coefficients > bands:
@@ -95,7 +98,7 @@ def other_mouth(spectrum: Tensor, generator: torch.Generator) -> Tensor:
 
     Source: Kharitonov et al. 2021 (arXiv 2007.00991) vary the past of CPC's speech; the changes are ours. Lesson 02.
     """
-    _check.tensor("spectrum", spectrum, 3, floating=True)
+    _check.sequences("spectrum", spectrum)
     _check.generator("generator", generator, spectrum.device)
     batch, times, bands = spectrum.shape
     given: dict[str, Any] = {"device": spectrum.device, "dtype": spectrum.dtype}
