@@ -131,6 +131,7 @@ def shares(strings: list[str]) -> list[float]:
 
 SEEDS = range(3)
 STUDY = Study("cpc-digits", measure)
+TOLD = ("log-mel", "MFCC", "random", "CPC")  # the rows that the course comes with
 
 
 def settings(row: str, seed: int) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def known() -> dict[str, list[dict[str, Any]]]:
     Raises:
         LookupError: entries are missing, as they are after a change of the code.
     """
-    return {row: STUDY.recall([settings(row, seed) for seed in seeds(row)]) for row in ROWS}
+    return {row: STUDY.recall([settings(row, seed) for seed in seeds(row)]) for row in TOLD}
 
 
 def main() -> None:
