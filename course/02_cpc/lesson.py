@@ -264,7 +264,7 @@ model = CPC(frame_encoder(), CONTEXT, AHEAD).to(device)
 with torch.no_grad():
     z, c = model.encode(film.frames), model(film.frames)
     same("from scratch and the library's", my_cpc_loss(z, c, model.predictors), cpc_loss(z, c, model.predictors))
-show(cpc_loss.__wrapped__)
+show(cpc_loss)
 
 # %% [markdown]
 # The library has two more kinds of candidates: `"sequence"`, this sequence's own codes at other times, and `"all"`, both together. The model around it is an encoder, a GRU and $K$ linear maps:

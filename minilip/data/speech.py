@@ -33,7 +33,6 @@ from minilip.data.fetch import UNDELIVERED, File, MissingData, read_url
 
 RATE = 8000  # samples a second
 COMMAND = "python -m minilip.data.speech"
-SPLITS = ("all", "train", "val", "test")
 
 
 class Voice(NamedTuple):
