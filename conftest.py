@@ -4,9 +4,6 @@ import os
 
 import pytest
 
-from minilip.data.fetch import MissingData
-from minilip.data.speech import Digits
-
 os.environ.setdefault("MINILIP_BUDGET", "quick")
 os.environ.setdefault("MINILIP_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +20,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which optional data the tests had to do without: a skipped test is one letter among thousands."""
+    from minilip.data.fetch import MissingData
+    from minilip.data.speech import Digits
+
     try:
         Digits(download=False)
     except MissingData as error:
