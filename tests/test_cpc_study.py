@@ -125,7 +125,7 @@ def test_the_stored_measurements_are_of_this_code():
         assert all(len(s) == 500 for run in runs for s in run["digit"])
     for row, runs in said.items():
         assert len(runs) == len(voices.seeds(row))
-        assert all(len(run["voice"]) == 147 * 6 or len(run["voice"]) % 6 == 0 for run in runs)
+        assert all(len(run["voice"]) == 147 * 6 and len(run["prompt"]) == 147 * 2 for run in runs)
 
 
 def test_models_have_the_sizes_that_are_told():

@@ -318,6 +318,7 @@ def arm(name):
 
 
 ARMS = ("pixels", "any object", "one object", "one film", "wrong axis")
+COLOURS = dict(zip(("random", *ARMS), (plot.BLACK, plot.RED, plot.BLUE, plot.ORANGE, plot.GREEN, plot.PINK)))
 trained, curves = {}, {}
 for name in ARMS:
     for seed in SEEDS:
@@ -326,13 +327,13 @@ for name in ARMS:
         trained[name, seed], curves[name, seed] = train_on_films(model, batches, seed, f"{name}, seed {seed}")
 
 figure, ax = plt.subplots(figsize=(8, 2.8))
-for name, colour in zip(ARMS[1:4], plot.PALETTE):
-    ax.plot(np.mean([curves[name, s].loss for s in SEEDS], axis=0), label=name, color=colour)
-plot.line(ax, math.log(FILM_BATCH), f"chance, log {FILM_BATCH}")
-chance = np.mean([math.log(world.times - k) for k in range(1, AHEAD + 1)])
-plot.line(ax, chance, "chance among the times of one film")
+for name in ARMS[1:4]:
+    ax.plot(np.mean([curves[name, s].loss for s in SEEDS], axis=0), label=name, color=COLOURS[name])
+among_times = np.mean([math.log(world.times - k) for k in range(1, AHEAD + 1)])
+ax.axhline(math.log(FILM_BATCH), color="#777777", linewidth=0.8, linestyle="--", label=f"chance, log {FILM_BATCH}")
+ax.axhline(among_times, color="#777777", linewidth=0.8, linestyle=":", label="chance, one film")
 ax.set(xlabel="step", ylabel="loss (nats)", ylim=(0, None))
-ax.legend()
+ax.legend(ncols=5, loc="lower left")
 plt.show()
 
 # %% [markdown]
@@ -382,8 +383,8 @@ for ax, (label, (_, chance)) in zip(axes, LABELS.items()):
     for i, name in enumerate(shown):
         for part, marker, shift in (("code", "o", -0.15), ("context", "s", 0.15)):
             values = read[name, part, label]
-            ax.plot([i + shift] * len(values), values, marker, color=plot.PALETTE[i], markersize=5,
-                    markerfacecolor=plot.PALETTE[i] if part == "context" else "white")
+            fill = COLOURS[name] if part == "context" else "white"
+            ax.plot([i + shift] * len(values), values, marker, color=COLOURS[name], markersize=5, markerfacecolor=fill)
     ax.axhline(chance, color="#777777", linewidth=0.8, linestyle="--")
     ax.set(title=label, ylim=(0, 1.02))
     ax.set_xticks(range(len(shown)), shown, rotation=60, ha="right", fontsize=8)
@@ -396,7 +397,7 @@ plt.show()
 # - **Background**, the right panel: it is what pixels are made of, and the painter's codes keep it. CPC's codes lose most of it, its contexts lose nearly all. Nothing in the loss asks for it.
 # - **Which way**: a code cannot know, because it has seen one frame. CPC's contexts do. The painter's context does not, with the same network and as many steps: by (2) its loss is busy elsewhere.
 # - **Where**: all kinds of CPC know.
-# - **Who**: with impostors of any object it is above the random network. With impostors from the same object or the same film it falls, as (5) says. It is not forbidden to keep it. It just earns nothing.
+# - **Who**: the painter knows it as well as CPC with impostors of any object does. With impostors from the same object or the same film it falls below the random network, as (5) says. It is not forbidden to keep it. It earns nothing.
 #
 # ## 7. How far ahead
 #
@@ -423,12 +424,12 @@ certified = {
     for name in ("any object", "one object")
 }
 figure, ax = plt.subplots(figsize=(8, 2.6))
-for (name, values), colour in zip(certified.items(), plot.PALETTE):
-    for one in values:
-        ax.plot(range(1, AHEAD + 1), one, "o-", color=colour, markersize=4, label=name if one is values[0] else None)
+for name, values in certified.items():
+    for seed, one in zip(SEEDS, values):
+        ax.plot(range(1, AHEAD + 1), one, "o-", color=COLOURS[name], markersize=4, label=None if seed else name)
 plot.line(ax, math.log(64), "ceiling, log 64")
 ax.set(xlabel="steps ahead k", ylabel="bound (nats)", xticks=range(1, AHEAD + 1), ylim=(0, 4.4))
-ax.legend(loc="center right")
+ax.legend(loc="lower left")
 plt.show()
 
 chooser = trained["any object", 0]
@@ -455,7 +456,7 @@ def choice(k):
 panel(choice, widgets.IntSlider(value=2, min=1, max=AHEAD, description="k"))
 
 # %% [markdown]
-# The upper curve is nearer to the future than the lower by what the object itself tells, $I(x; s)$ in (5). Both fall with $k$: the object's speed jitters, so that its place is soon uncertain. A larger $k$ makes the task harder and more abstract: what can be foreseen far ahead changes slowly. Oord et al. predict twelve steps of a hundredth of a second.
+# Blue: impostors of any object. Orange: of the same object. The blue bound is higher by what the object itself tells, $I(x; s)$ in (5), as far as the critics have learnt it. Both fall with $k$: the object's speed jitters, so that its place is soon uncertain. A larger $k$ makes the task harder and more abstract: what can be foreseen far ahead changes slowly. Oord et al. predict twelve steps of a hundredth of a second.
 #
 # ## 8. Two slips in published code
 #
@@ -487,6 +488,8 @@ for name, values in axis.items():
     print(f"{name:11} picks the real one: {np.mean(values):.2f};", ", ".join(f"{k} {v:.2f}" for k, v in probes.items()))
 
 # %% [markdown]
+# Right: the real one is picked less often, and the three probes are where they were. A loss that is not what its paper says need not ruin what is read out; it ruins the number by which one watches the training.
+#
 # **The positive among its own negatives.** The released code for speech draws $M = 128$ negatives from all $B$ windows and their $T$ times. For time $t$ it leaves out time $t$ in every window. What should be left out is the answer, time $t + k$ of the own window, and that stays in. Each negative is the answer with probability $\pi = 1/(B(T-1))$. With $J$ copies of the answer among the negatives, even a perfect critic can only share its belief among them:
 #
 # $$\mathcal L \ge \mathbb E\,\log(1 + J), \qquad J \sim \text{Binomial}(M, \pi). \tag{9}$$
@@ -548,7 +551,7 @@ fresh = ~fitted
 seen = [voices.read(spectra.cpu()[fresh.cpu()], m) for m in ("log-mel", listener.cpu())]
 hers = speech.voice[rows][fresh.cpu()]
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.8))
-for ax, vectors, title in zip(axes, seen, ("log-mel statistics", "CPC, contexts")):
+for ax, vectors, title in zip(axes, seen, ("log-mel, mean and deviation", "CPC, mean and deviation")):
     vectors = (vectors - vectors.mean(0)) / vectors.std(0).clamp(min=1e-6)
     flat = TSNE(perplexity=min(20, len(vectors) // 4), random_state=0, init="pca").fit_transform(vectors.numpy())
     for v, name in enumerate(VOICE_NAMES):
@@ -558,7 +561,7 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 # %% [markdown]
-# One dot is one recording of an unseen prompt, coloured by its voice, as in the paper's figure 2. Nobody told CPC how many voices there are. The left half is a warning: six studio voices form clouds in plain statistics of the spectrum already. What CPC adds has to be counted, and counted against that.
+# One dot is one recording of an unseen prompt, coloured by its voice, as in the paper's figure 2. Nobody told CPC how many voices there are. The small islands of all colours are tones and silence. The left half is a warning: some studio voices form clouds in plain statistics of the spectrum already, and after a hundred steps CPC's clouds are no tighter. What CPC adds has to be counted, and counted against that.
 #
 # ### 9.1 The paper's table, on our bed
 #
@@ -620,7 +623,7 @@ for name, (voiced, digit, tuned) in TABLE.items():
 # %% [markdown]
 # Every number is an accuracy on what neither CPC's labels nor the head has seen, with a 95 % interval in brackets: over recordings for the voices, over the six speakers for the digits. "Prompt" has no head: the nearest recording of the other Italian voice has to be the same prompt. "Supervised" and "fine-tuned" are one and the same training of encoder, recurrent network and head, from random weights and from CPC's.
 #
-# Read it from the baselines down. On six studio voices a linear head on spectrum statistics is already right nine times in ten, and on *random* codes more often still, so that no method has much room. On digits the MFCC row is the one to beat, not the random one. "Supervised" is no ceiling here: a hundred steps with the labels of five speakers fit those speakers, and not the sixth.
+# Read it from the baselines down. On six studio voices a linear head on spectrum statistics is already right nine times in ten, and on *random* codes more often still, so that no method has much room (and 14 of the 491 prompts are tones or silence, without any voice). On digits the MFCC row is the one to beat, not the random one. "Supervised" is no ceiling here: a hundred steps with the labels of five speakers fit those speakers, and not the sixth.
 
 # %%
 def each_speaker(row, key="digit"):
@@ -646,7 +649,7 @@ plt.show()
 print("held-out digits:", {row: round(float(v.mean()), 3) for row, v in by_speaker.items()})
 
 # %% [markdown]
-# **Left:** the mean over six hides that speakers differ far more than rows do. **Right:** the same question as in section 6, on real voices: what happens to voice and prompt when impostors come from one voice, or from the recording itself. Compare with (5) before you read the claims.
+# **Left:** the mean over six hides that speakers differ far more than rows do: CPC is ahead of every baseline on one speaker and behind on another. **Right:** the same question as in section 6, on real voices. Where impostors come from one voice, or from the recording itself, the voice is read less well, and the *prompt* better: what (5) takes from one side it leaves for the other.
 #
 # ## 10. Pictures
 #
@@ -685,7 +688,7 @@ for label, chance in (("shape", 3), ("colour", 8), ("size", 2)):
     print(f"{label:7} chance {1 / chance:.3f}; mean code of a random tower {values['random']}, of CPC {values['CPC']}")
 
 # %% [markdown]
-# The probe reads the mean of a picture's codes. A small random tower on patches is strong here, because flat colours and clean edges survive any convolution: a bed on which the paper's gains (it works on ImageNet, with a tower a thousand times as large) cannot be shown or refuted.
+# The probe reads the mean of a picture's codes. Colour needs no learning: it survives any convolution. Size gains most: a patch of eight pixels does not show it, but it is what tells how far down an object goes. Shape, which a mean over small patches nearly hides, is read badly before and after. The paper works on ImageNet with a tower a thousand times as large.
 #
 # ## 11. Claims
 
