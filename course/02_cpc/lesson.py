@@ -800,7 +800,8 @@ claim(
     measured=f"digits of a held-out speaker: fine-tuned {tuned.mean():.3f}, from scratch {scratch.mean():.3f}, "
     f"difference {(tuned - scratch).mean():+.3f} [{low:+.3f}, {high:+.3f}]",
     holds=low > 0,
-    note=f"interval over six speakers; 150 steps of each; {len(told['CPC'])} and {len(told['random'])} seeds",
+    note="interval over six speakers; 150 steps of each; CPC has heard the held-out speaker without labels; "
+    f"{len(told['CPC'])} and {len(told['random'])} seeds",
 )
 claim(
     "cpc-axis",
