@@ -129,7 +129,7 @@ def shares(strings: list[str]) -> list[float]:
     return [s.count("1") / len(s) for s in strings]
 
 
-SEEDS = {"log-mel": 1, "MFCC": 1, "random": 3, "CPC": 2, "CPC, five speakers": 1}
+SEEDS = {"log-mel": 1, "MFCC": 1, "random": 3, "CPC": 3, "CPC, five speakers": 1}
 STUDY = Study("cpc-digits", measure)
 TOLD = ("log-mel", "MFCC", "random", "CPC")  # the rows that the course comes with
 
