@@ -623,7 +623,7 @@ for name, (voiced, digit, tuned) in TABLE.items():
 # %% [markdown]
 # Every number is an accuracy on what neither CPC's labels nor the head has seen, with a 95 % interval in brackets: over recordings for the voices, over the six speakers for the digits. "Prompt" has no head: the nearest recording of the other Italian voice has to be the same prompt. "Supervised" and "fine-tuned" are one and the same training of encoder, recurrent network and head, from random weights and from CPC's.
 #
-# Read it from the baselines down. On six studio voices a linear head on spectrum statistics is already right nine times in ten, and on *random* codes more often still, so that no method has much room (and 14 of the 491 prompts are tones or silence, without any voice). On digits the MFCC row is the one to beat, not the random one. "Supervised" is no ceiling here: a hundred and fifty steps from scratch fit five speakers, and not the sixth. From CPC's weights the same steps do: 0.77 against 0.66. That is where CPC earns something here that no spectrum gives.
+# Read it from the baselines down. On six studio voices a linear head on spectrum statistics is already right nine times in ten, and on *random* codes more often still, so that no method has much room (and 14 of the 491 prompts are tones or silence, without any voice). On digits the MFCC row is the one to beat, not the random one. "Supervised" is no ceiling here: a hundred and fifty steps from scratch fit five speakers, and not the sixth. From CPC's weights the same steps do: 0.770 against 0.665. That is where CPC earns something here that no spectrum gives.
 
 # %%
 def each_speaker(row, key="digit"):
