@@ -642,9 +642,9 @@ for i, row in enumerate(voices.CANDIDATES):
     for key, marker, colour in (("voice", "o", plot.BLUE), ("prompt", "s", plot.RED)):
         values = digits.shares([run[key] for run in said[row]])
         right.plot([i] * len(values), values, marker, color=colour, label=key if i == 0 else None)
-right.set_xticks(range(3), list(voices.CANDIDATES))
+right.set_xticks(range(3), [row.replace(" ", "\n") for row in voices.CANDIDATES])
 right.set(xlabel="impostors come from", ylabel="accuracy", ylim=(0, 1.02), xlim=(-0.4, 2.4))
-right.legend(loc="lower left")
+right.legend(loc="center left", bbox_to_anchor=(0, 0.62))
 plt.show()
 print("held-out digits:", {row: round(float(v.mean()), 3) for row, v in by_speaker.items()})
 
