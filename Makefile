@@ -8,7 +8,7 @@ LOWEST_PYTHON ?= $(shell for p in python3.10 python3.11 python3.12 python3; do \
 
 .PHONY: lab help data test test-lowest course notebooks book book-check bench lint constraints
 
-lab: .venv/lab-ready data  ## set up, fetch the emoji, open the course
+lab: .venv/lab-ready data  ## set up, fetch emoji and speech, open the course
 	.venv/bin/jupyter lab notebooks/00_start.ipynb
 
 help:  ## what there is to make
@@ -16,12 +16,14 @@ help:  ## what there is to make
 
 data: .venv/lab-ready  ## fetch the real data, once, into the user's cache
 	.venv/bin/python -m minilip.data.emoji
+	.venv/bin/python -m minilip.data.speech
 
 test: .venv/test-ready data  ## library, exercises, builder, and every notebook at the small budget
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadscope
 
 test-lowest: .venv-lowest/test-ready  ## library and lesson 07 with the lowest versions of pyproject.toml
 	.venv-lowest/bin/python -m minilip.data.emoji
+	.venv-lowest/bin/python -m minilip.data.speech
 	.venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadscope tests notebooks/07_clip.ipynb solutions/07_clip.ipynb
 
 course: .venv/lab-ready data  ## execute everything at full budget, rewrite RESULTS.md

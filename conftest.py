@@ -16,3 +16,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         os.environ["MINILIP_STRICT"] = "1"
     else:
         os.environ.pop("MINILIP_STRICT", None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which optional data the tests had to do without: a skipped test is one letter among thousands."""
+    from minilip.data.fetch import MissingData
+    from minilip.data.speech import Digits
+
+    try:
+        Digits(download=False)
+    except MissingData as error:
+        terminalreporter.write_line(f"Without the spoken digits, what needs them was skipped. {error}")

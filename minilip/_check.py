@@ -66,6 +66,13 @@ def embeddings(name: str, x: Tensor, least: int = 1) -> None:
     finite(name, x)
 
 
+def sequences(name: str, x: object) -> None:
+    """A floating-point (B, T, D) tensor of finite numbers, each length at least 1."""
+    if not isinstance(x, Tensor) or x.dim() != 3 or not x.is_floating_point() or x.numel() == 0:
+        fail(name, "a floating-point tensor of shape (B, T, D), each at least 1", described(x))
+    finite(name, x)
+
+
 def paired(name_x: str, x: Tensor, name_y: str, y: Tensor, least: int = 2) -> None:
     """Two embedding matrices of the same shape and device: row i of one belongs to row i of the other."""
     embeddings(name_x, x, least)

@@ -29,6 +29,8 @@ ELSEWHERE = {
     "minilip.data.home": "takes nothing; test_home.py",
     "minilip.data.NoHome": "an error",
     "minilip.data.locks": "takes a path; test_fetch.py",
+    "minilip.data.archives": "takes paths and packages; test_speech.py",
+    "minilip.data.speech": "takes paths and bytes; test_speech.py",
     "minilip.data.cache": "takes a path and a function; test_cache.py",
     "minilip.data.fetch": "takes paths and packages; test_fetch.py",
     "minilip.data.concepts": "takes paths and tables; test_emoji.py",
@@ -85,8 +87,8 @@ B, D, K = 4, 6, 3  # batch, dimension, groups
 
 def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> dict[str, Case]:
     """Valid arguments on a device. Sizes are as small as they can be; all tensors are new."""
-    from minilip import clip, evaluation, hypersphere, infonce, lie, mae, prolip, protoclip, simclr, tiled, vicreg
-    from minilip.data import gaussians, scenes
+    from minilip import clip, cpc, evaluation, hypersphere, infonce, lie, mae, prolip, protoclip, simclr, tiled, vicreg
+    from minilip.data import gaussians, motion, scenes
     from minilip.data import latents as latent
     from minilip.nn import (
         BagOfWords,
@@ -98,6 +100,8 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         augment,
         gather,
         ngrams,
+        sequence,
+        sound,
         text,
         tokenizer,
         transformer,
@@ -151,9 +155,13 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
     views = on(simclr.SimCLR(ConvNet(4), D))
     sphere = on(hypersphere.Hypersphere(ConvNet(4), D))
     three = on(vicreg.VICReg(ConvNet(4), D))
+    hears = on(cpc.CPC(sequence.SpectrumEncoder(8, 6, D), 5, 2))
+    looks = on(cpc.PatchCPC(ConvNet(2), 8, 4, 5, 1))
+    spectrum = normal(B, 12, 8)
     operator = on(lie.LieOperator(D, 1, 8))
     world = scenes.Scenes(16, 1, 0.5, 0.5, noise=0.1)
     normals = gaussians.Gaussians(D, 0.5)
+    cinema = motion.MovingScenes(8, 4)
     times = torch.linspace(-1, 1, 5)[:, None].to(device)
     y = whole(2, 8)
     features = {"x": normal(8, D), "y": y, "x_test": normal(4, D), "y_test": whole(2, 4)}
@@ -166,6 +174,10 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         return latent.Latents(**{f: getattr(drawn, f).to(device) for f in latent.Latents.__dataclass_fields__})
 
     drawn = latents()
+
+    def films() -> Any:
+        shown = cinema.sample(2, torch.Generator().manual_seed(0))
+        return motion.Films(**{f: getattr(shown, f).to(device) for f in motion.Films.__dataclass_fields__})
 
     def episodes() -> Any:
         return protoclip.Episodes(group, lambda i, g: (pictures[i % B], sentences[i % B]), 8, size=4, batch=2, warmup=0)
@@ -229,6 +241,28 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "LieOperator.infer": C(operator.infer, {"z": unit(B, D), "z_g": unit(B, D)}),
         "LieOperator.group": C(operator.group, {"t": times}),
         "LieOperator.forward": C(operator, {"z": unit(B, D), "t": normal(B, 1)}),
+        # CPC
+        "cpc_loss": C(
+            cpc.cpc_loss,
+            {
+                "z": normal(B, 5, D),
+                "c": normal(B, 5, 3),
+                "predictors": [on(nn.Linear(3, D)) for _ in range(2)],
+                "candidates": "all",
+            },
+        ),
+        "CPC": C(cpc.CPC, {"encoder": hears.encoder, "context": 4, "ahead": 2, "candidates": "batch"}, ("encoder",)),
+        "CPC.encode": C(hears.encode, {"x": spectrum}),
+        "CPC.forward": C(hears, {"x": spectrum}),
+        "CPC.loss": C(hears.loss, {"batch": spectrum}, ("batch",)),
+        "overlapping_patches": C(cpc.overlapping_patches, {"images": images(), "patch": 8, "stride": 4}),
+        "PatchCPC": C(
+            cpc.PatchCPC, {"tower": ConvNet(2), "patch": 8, "stride": 4, "context": 4, "ahead": 1}, ("tower",)
+        ),
+        "PatchCPC.encode": C(looks.encode, {"images": pictures}),
+        "PatchCPC.context": C(looks.context, {"z": normal(B, 3, 3, looks.dim)}),
+        "PatchCPC.forward": C(looks, {"images": pictures}),
+        "PatchCPC.loss": C(looks.loss, {"images": pictures}),
         # ProtoCLIP
         "kmeans": C(clustering.kmeans, {"x": normal(12, D), "k": K, "generator": make(), "iterations": 3}),
         "group_means": C(clustering.group_means, {"x": normal(8, D), "labels": whole(K, 8), "k": K}),
@@ -350,6 +384,18 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "Block": C(transformer.Block, {"dim": 8, "heads": 2}),
         "Block.forward": C(on(transformer.Block(8, 2)), {"x": normal(B, 5, 8)}),
         "unit": C(vectors.unit, {"x": normal(B, D)}),
+        "FrameEncoder": C(sequence.FrameEncoder, {"tower": ConvNet(2)}, ("tower",)),
+        "FrameEncoder.forward": C(on(sequence.FrameEncoder(ConvNet(2))), {"frames": images().unflatten(0, (2, -1))}),
+        "SpectrumEncoder": C(sequence.SpectrumEncoder, {"bands": 8, "width": 4, "dim": 3}),
+        "SpectrumEncoder.forward": C(hears.encoder, {"x": spectrum}),
+        "segment_means": C(sequence.segment_means, {"codes": spectrum, "lengths": whole(5, B) + 1, "segments": 3}),
+        "Utterance": C(sequence.Utterance, {"codes": hears, "segments": 2}, ("codes",)),
+        "Utterance.forward": C(on(sequence.Utterance(hears, 2)), {"x": spectrum}),
+        "frames_of": C(sequence.frames_of, {"x": spectrum}),
+        "padded": C(sequence.padded, {"sequences": [normal(3, D), normal(5, D)], "times": 4}),
+        "log_mel": C(sound.log_mel, {"wave": normal(400).clamp(-1, 1), "bands": 8}),
+        "mfcc": C(sound.mfcc, {"spectrum": spectrum, "coefficients": 3}),
+        "other_mouth": C(sound.other_mouth, {"spectrum": spectrum, "generator": make()}),
         "gather": C(gather.gather, {"x": normal(B, D)}),
         # augmentations
         "move": C(augment.move, {**drawing, "degrees": 15.0, "zoom": (0.8, 1.15), "shift": 0.1}),
@@ -380,6 +426,9 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "Scenes.caption": C(world.caption, {"latents": drawn, "detail": 3}, ("latents",)),
         "Latents": C(latents, {}),
         "Latents.with_": C(drawn.with_, {"angle": torch.zeros(B, 1).to(device)}),
+        "MovingScenes": C(motion.MovingScenes, {"size": 8, "times": 3, "noise": 0.1, "flicker": True}),
+        "MovingScenes.sample": C(cinema.sample, {"n": 3, "generator": make(), "identity": whole(24, 3)}),
+        "Films": C(films, {}),
         # evaluation
         "encode": C(evaluation.encode, {"function": vectors.unit, "inputs": normal(B, D), "batch": 2}, ("function",)),
         "parameters": C(evaluation.parameters, {"module": ConvNet(2)}, ("module",)),

@@ -77,6 +77,8 @@ RIGHT = {
     ("encode", "inputs"): {*ANY_NUMBERS, "one dimension more", "NaN", "infinite"},  # what the encoder makes of them
     ("unit", "x"): {"empty", "NaN", "infinite"},  # the losses, which read what it returns, look at every number
     ("MAE.tokens", "kept"): {"None"},  # the whole picture
+    ("MovingScenes.sample", "identity"): {"None"},  # drawn by lot
+    ("mfcc", "spectrum"): {"one dimension more"},
     ("words", "sentence"): {"unknown"},
     ("Tokenizer.unknown", "sentence"): {"unknown"},
     ("NGrams.unknown", "sentence"): {"unknown"},

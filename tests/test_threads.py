@@ -9,6 +9,7 @@ from torch import Tensor
 
 from minilip import protoclip
 from minilip.data.latents import Latents
+from minilip.data.motion import Films
 from minilip.data.scenes import Scenes
 from minilip.nn import augment
 from tests.surface import Case, cases, public
@@ -32,7 +33,7 @@ def seeded() -> torch.Generator:
 def tensors(x: Any) -> list[Tensor]:
     if isinstance(x, Tensor):
         return [x]
-    if isinstance(x, Latents):
+    if isinstance(x, (Latents, Films)):
         return list(vars(x).values())
     return [t for part in x for t in tensors(part)]
 

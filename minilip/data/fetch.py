@@ -130,11 +130,15 @@ def verify(part: Path, name: str, file: File) -> None:
 def _from_cdn(package: Package, paths: list[str], root: Path, bar: tqdm) -> None:
     """by HTTPS:"""
     for path in paths:
-        _download(f"{CDN}/{package}/{path}", package.folder(root) / path, package.files[path], bar)
+        download(f"{CDN}/{package}/{path}", package.folder(root) / path, package.files[path], bar)
 
 
-def _download(url: str, target: Path, file: File, bar: tqdm) -> None:
-    """Fetch one file, going on where an interrupted download stopped."""
+def download(url: str, target: Path, file: File, bar: tqdm) -> None:
+    """Fetch one pinned file by HTTPS, going on where an interrupted download stopped.
+
+    Raises:
+        OSError: it could not be had, or is another file; nothing is at `target` then that was not there before.
+    """
     part = target.with_name(f"{target.name}.part")
     before = bar.n
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -153,6 +157,21 @@ def _download(url: str, target: Path, file: File, bar: tqdm) -> None:
             else:
                 os.replace(part, target)
                 return
+
+
+def read_url(url: str, limit: int) -> bytes:
+    """What an address answers by HTTPS, where its length is known to nobody: an archive that is packed when asked for.
+
+    Raises:
+        OSError: no answer, a web page, or more than `limit` bytes.
+    """
+    with build_opener(_NeverToHTTP).open(Request(url, headers={"User-Agent": "minilip"}), timeout=TIMEOUT) as reply:
+        if reply.headers.get_content_type() == "text/html":
+            raise WrongReply(f"{url}: refused: expected a file, got a web page (behind a login?)")
+        content: bytes = reply.read(limit + 1)
+    if len(content) > limit:
+        raise WrongReply(f"{url}: refused: expected at most {limit} bytes, got more")
+    return content
 
 
 def _fill(url: str, part: Path, size: int, bar: tqdm, before: float) -> None:

@@ -23,6 +23,7 @@ TESTED = (
     *("minilip._check", "minilip._files", "minilip.nn", "minilip.training", "minilip.evaluation"),
     *(
         "minilip.infonce",
+        "minilip.cpc",
         "minilip.tiled",
         "minilip.simclr",
         "minilip.hypersphere",
@@ -33,6 +34,7 @@ TESTED = (
     ),
     *("minilip.protoclip", "minilip.prolip.model", "minilip.prolip.inclusion"),
     *("minilip.data.fetch", "minilip.data.locks", "minilip.data.home"),
+    *("minilip.data.archives", "minilip.data.speech"),
     *("minilip.studies.store", "minilip.studies.digest"),
 )
 # Tested too, but what they draw is a choice: the constants that their code uses count as well.
