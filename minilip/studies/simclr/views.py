@@ -27,7 +27,7 @@ from minilip.studies.simclr.transfer import DIM, LR, TEMPERATURE, WIDTH, across_
 from minilip.studies.store import Study
 from minilip.training import fit
 
-STEPS, BATCH = 250, 64
+STEPS, BATCH = 150, 64
 AREAS = (1.0, 0.5, 0.2)  # least area of a crop; 1 for none
 STRENGTHS = (0.0, 0.5, 1.0)  # of the colour jitter; with 0 no picture loses its colours either
 
