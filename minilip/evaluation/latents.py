@@ -77,6 +77,8 @@ def latents_r2(
     Raises:
         ValueError: as `latent_r2`; or the two mappings name other causes.
     """
+    _check.embeddings("x", x, 8)
+    _check.embeddings("x_test", x_test, 2)
     if not isinstance(y, Mapping) or not isinstance(y_test, Mapping) or not y or set(y) != set(y_test):
         _check.fail("y, y_test", "mappings of the same names to tensors", f"{y!r:.40}, {y_test!r:.40}")
     found = {}

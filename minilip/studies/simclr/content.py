@@ -58,7 +58,7 @@ ARMS = {
     "colour and background": Arm(("colour", "background"), steps=1000),
     "position and angle": Arm(("position", "angle"), steps=1000),
     "crops and colours": Arm((), pixels=True),
-    "structured": Arm(structured=True, steps=1000, batch=48),
+    "structured": Arm(structured=True, steps=700, batch=48),
 }
 
 

@@ -36,9 +36,9 @@ from minilip.simclr import SimCLR
 from minilip.studies.store import Study
 from minilip.training import finetune, fit
 
-WIDTH, DIM, TEMPERATURE, LR, BATCH, STEPS = 16, 32, 0.2, 3e-3, 96, 350
+WIDTH, DIM, TEMPERATURE, LR, BATCH, STEPS = 16, 32, 0.2, 3e-3, 96, 250
 AREA = (0.2, 1.0)  # of the crops
-TUNE_STEPS, TUNE_LR, TUNE_BATCH = 120, 6e-3, 64
+TUNE_STEPS, TUNE_LR, TUNE_BATCH = 80, 6e-3, 64
 EXAMPLES = 1000  # at most, to learn from and to be examined on
 
 STARTS = ("SimCLR", "artists", "log of the mean", "supervised", "random")
