@@ -196,7 +196,7 @@ print(f"(4)  -log of the mean {log_of_mean:.4f} <= {mean_of_logs:.4f} mean of -l
 # %%
 # check (7): every pair of pictures of a small world, enumerated, on the left; the formula on the right
 p_c = torch.tensor([0.5, 0.3, 0.2], dtype=torch.double)  # 3 contents
-p_s = torch.tensor([[0.7, 0.3], [0.5, 0.5], [0.1, 0.9]], dtype=torch.double)  # p(s | c), 2 styles
+p_s = torch.tensor([[0.7, 0.3], [0.5, 0.5], [0.3, 0.7]], dtype=torch.double)  # p(s | c), 2 styles
 
 
 def critic(rho):
@@ -223,7 +223,7 @@ same("(7)", both / (both.sum(dim=1, keepdim=True) * both.sum(dim=0)), critic(rho
 def draw(rho):
     figure, ax = plt.subplots(figsize=(3.4, 2.9))
     pictures = [f"c{c} s{s}" for c in range(3) for s in range(2)]
-    plot.matrix(ax, critic(rho), pictures, pictures, low=0, high=20)
+    plot.matrix(ax, critic(rho), pictures, pictures, low=0, high=12)
     ax.set(title="best critic (a ratio)", xlabel="other view", ylabel="view")
     return figure
 
@@ -320,7 +320,7 @@ show(worlds.intervene)
 # How much of a cause can be read from features? Fit a regression on some scenes and ask on others for the share of variance explained, $R^2$: 1 is a perfect reading, 0 no better than naming the mean. We use a kernel regression, which finds a cause in any smooth form; a linear one would miss what is bent.
 
 # %%
-STEPS = budget(cpu=500, gpu=2000, quick=4)
+STEPS = budget(cpu=1200, gpu=2000, quick=4)
 EXAMINED = budget(cpu=(600, 400), quick=(60, 60))
 
 
@@ -358,22 +358,22 @@ print("from h before training: " + ", ".join(f"{name} {r2:.2f}" for name, r2 in 
 print("from z after training:  " + ", ".join(f"{name} {r2:.2f}" for name, r2 in last.items()))
 
 # %% [markdown]
-# Left: the loss leaves its collapsed value within a few steps. Right: the radius is soon read from $z$. In the two printed lines the order turns: an untrained network gives away background and position at once, which training makes $z$ forget. The shape comes last, since it takes edges and corners; a run of 500 steps has only begun to see it. The full runs below have 2,000.
+# Left: the loss leaves its collapsed value within a few steps. Right: the radius is soon read from $z$. Compare the two printed lines: an untrained network gives away background and position at once, and these are what training makes $z$ forget. The shape comes last, since it takes edges and corners. The runs below have 2,000 steps.
 #
 # ## 8. Look
 #
 # ### 8.1 What each set of augmentations keeps
 #
-# The table names what was trained; all numbers below are means over 3 seeds, stored, and made by `python -m minilip.studies.simclr.content` and its two neighbours.
+# The table names what was trained; all numbers below are means over 3 seeds, stored, and made by `python -m minilip.studies.simclr.content`, `.views` and `.transfer`.
 #
 # | name | the two views differ in | objective | size |
 # |---|---|---|---|
 # | all styles | colour, background, position, angle, always | (1) | 2,000 steps of 64 scenes, $D = 8$, $\tau = 0.3$ |
 # | all styles, softly | the same, each kept with probability $\rho = 0.25$ | (1) | the same |
-# | colour and background; position and angle | these two | (1) | the same |
+# | colour and background; position and angle | these two | (1) | 1,000 steps |
 # | crops and colours | SimCLR's views of one rendered scene | (1) | the same |
-# | structured | all, but for the shared style | (10), $M = 3$ | 1,000 steps of 48 |
-# | SimCLR, artists, log of the mean | views of an emoji; of the same concept by two artists; as SimCLR | (1); (1); left of (4) | 350 steps of 96, $D = 32$, $\tau = 0.2$ |
+# | structured | all, but for the shared style | (10), $M = 3$ | 700 steps of 48 |
+# | SimCLR, artists, log of the mean | views of an emoji; of the same concept by two artists; as SimCLR | (1); (1); left of (4) | 250 steps of 96, $D = 32$, $\tau = 0.2$ |
 # | supervised | views of an emoji | its subgroup, cross-entropy | the same |
 
 # %%
@@ -407,9 +407,9 @@ ax.axvline(len(worlds.CONTENT) - 0.5, color="white", linewidth=2)
 plt.show()
 
 # %% [markdown]
-# Left of the white line is content. Read the first row: an untrained network's $h$ gives away every style but the angle, and of the content only the radius. Then *all styles*: content is read from $z$ and style is not. The two partial sets keep what they do not intervene on, and the *position and angle* row keeps colour and background: **what an augmentation leaves alone is content**, whatever we call it. So it is with SimCLR's own views: crops move and stretch everything, and position goes; but a jittered black background is still black, and that is the easiest way to find a partner.
+# Left of the white line is content. Read the first row: an untrained network's $h$ gives away every style but the angle, and of the content only the radius. Then *all styles*: content is read from $z$ and style is not. In the rows of the two partial sets, look at the styles that they do *not* intervene on: **what an augmentation leaves alone is content**, whatever we call it. So it is with SimCLR's own views. Jitter bends colours but does not exchange them, and a jittered black background is still black: colour and background stay in $z$, they are the easiest way to find a partner, and the shape is hardly needed. A crop blurs a position without hiding it.
 #
-# Now compare $z$ with $h$ of the same network. Position is gone from $z$ and still in $h$. The loss never sees $h$; the head can drop a style on its own. That is why later tasks read $h$.
+# Now compare $z$ with $h$ of the same network, in the *all styles* rows. Position is gone from $z$ and still in $h$. The loss never sees $h$; the head can drop a style on its own. That is why later tasks read $h$.
 #
 # ### 8.2 Every style in its place
 
@@ -422,7 +422,7 @@ heat(ax, blocks, LATENTS, "structured: R² of each latent from each space, 3 see
 plt.show()
 
 # %% [markdown]
-# Down the columns of colour, background and position: each is bright in its own space and dark, or nearly, in the others'. But look at the radius: it is read from every space. Nothing in (10) forbids a style's space to repeat content. The entropy that Eastwood et al. maximise *jointly* is meant to; our joined products only make repetition useless.
+# Go down the columns of colour, background and position: a style in its place is bright in its own space and dark in the two others'. Then look at shape and radius in the style spaces. Nothing in (10) forbids a style's space to repeat content: a joined product only makes repetition useless. The entropy that Eastwood et al. maximise *jointly* is meant to forbid it.
 #
 # ### 8.3 Crop against colour
 #
@@ -473,7 +473,7 @@ Markdown("\n".join(lines))
 # %% [markdown]
 # Per cent right, means over three seeds. Bold, as in the paper: not significantly worse than the best of its block ($p > 0.05$, permutation test). The test asks how often swapping the two models' results example by example, by the toss of a coin, moves their means as far apart as they are. It pairs examples, so that hard ones hurt both alike.
 #
-# The row to look at is the one the paper's *linear* block does not have: random. A network that has learned nothing, read linearly, sets the height above which learning begins. On some sets here it is the best. CIFAR-10 belongs in this table too, as photographs: `python -m minilip.studies.simclr.transfer --cifar10` measures it where torchvision can fetch it.
+# The row to look at is the one the paper's *linear* block does not have: random. A network that has learned nothing, read linearly, sets the height above which learning begins; where it is bold, what was learned did not help a linear reader. CIFAR-10 belongs in this table too, as photographs: `python -m minilip.studies.simclr.transfer --cifar10` measures it where torchvision can fetch it.
 
 # %%
 try:
@@ -506,7 +506,7 @@ axes[1].set_yticklabels([])
 plt.show()
 
 # %% [markdown]
-# Right: positives by two artists teach what two drawings of one thing share. Left: whether the artist is gone from $h$ is another question, and 8.1 has shown that $h$ is the wrong place to expect it.
+# Right: do positives by two artists teach what two drawings of one thing share? The claim below says by how much. Left: whether the artist is gone from $h$ is another question, and 8.1 has shown that $h$ is the wrong place to expect it.
 #
 # ## 9. Claims
 #

@@ -37,6 +37,9 @@ from minilip.studies.store import Study, key
 
 STUDIES = {  # name -> where its `Study` stands
     "clip": ("minilip.studies.clip.emoji", "STUDY"),
+    "simclr-content": ("minilip.studies.simclr.content", "STUDY"),
+    "simclr-transfer": ("minilip.studies.simclr.transfer", "STUDY"),
+    "simclr-views": ("minilip.studies.simclr.views", "STUDY"),
     "robustness": ("minilip.studies.lie.robustness", "STUDY"),
     "orbits": ("minilip.studies.lie.route", "STUDY"),
     "rotation-and-scale": ("minilip.studies.lie.scale", "STUDY"),
