@@ -178,7 +178,7 @@ same("(3)", left, G @ z.detach())
 log_p = P.log()[partner.bool()].requires_grad_()  # (2B,)
 mean_of_logs, log_of_mean = -log_p.mean(), -log_p.exp().mean().log()
 same("(5)", -torch.autograd.grad(log_of_mean, log_p)[0], P[partner.bool()] / P[partner.bool()].sum())
-print(f"(4)  -log of the mean {log_of_mean:.4f} <= {mean_of_logs:.4f} mean of -log, gap {mean_of_logs - log_of_mean:.4f}")
+print(f"(4)  -log of the mean {log_of_mean:.4f} <= {mean_of_logs:.4f} mean of -log")
 
 # %% [markdown]
 # ### 4.5 The best critic forgets style
@@ -398,7 +398,8 @@ def heat(ax, rows, columns, title=""):
     plot.matrix(ax, table, list(rows), list(columns), title, low=0, high=1)
     for i, values in enumerate(table.tolist()):
         for j, v in enumerate(values):
-            ax.text(j, i, f"{max(v, 0):.2f}", ha="center", va="center", fontsize=8, color="white" if v < 0.6 else "black")
+            ink = "white" if v < 0.6 else "black"
+            ax.text(j, i, f"{max(v, 0):.2f}", ha="center", va="center", fontsize=8, color=ink)
 
 
 figure, ax = plt.subplots(figsize=(8, 0.34 * len(rows) + 1.2))
@@ -440,7 +441,8 @@ for ax, what, title in zip(
     middle = (grid.min() + grid.max()) / 2
     for i in range(3):
         for j in range(3):
-            ax.text(j, i, f"{grid[i, j]:.3f}", ha="center", va="center", color="white" if grid[i, j] < middle else "black")
+            ink = "white" if grid[i, j] < middle else "black"
+            ax.text(j, i, f"{grid[i, j]:.3f}", ha="center", va="center", color=ink)
 plt.show()
 
 # %% [markdown]
@@ -562,19 +564,21 @@ if "all styles, softly" in runs:
         note="by (7) the best critic uses a style that is kept; the theorem speaks of (8), not of a finite temperature",
     )
 kept = np.array([[run["after"][space]["position"] for space in ("h", "z")] for run in runs["all styles"]])
-wide = np.array([transfer.hits(table["SimCLR"], k, n).mean(axis=1) for k in ("linear", "linear z") for n in transfer.SETS])
-gain = (wide[: len(transfer.SETS)] - wide[len(transfer.SETS) :]).mean(axis=1)
+from_h, from_z = (
+    np.array([transfer.hits(table["SimCLR"], kind, n).mean() for n in transfer.SETS]) for kind in ("linear", "linear z")
+)
+gain = from_h - from_z  # (8,)
 claim(
     "simclr-h",
     says="the representation before the head serves later tasks better than the one after it",
     source="Chen et al. 2020, sec. 4.2",
     measured=f"linear accuracy from h minus from z: mean over 8 sets {gain.mean():+.3f}, least {gain.min():+.3f} "
-    f"({transfer.SETS[int(gain.argmin())]}); R² of the position {kept[:, 0].mean():.2f} from h, {kept[:, 1].mean():.2f} "
-    "from z",
+    f"({transfer.SETS[int(gain.argmin())]}); R² of the position from h {kept[:, 0].mean():.2f}, "
+    f"from z {kept[:, 1].mean():.2f}",
     holds=bool(gain.min() > 0),
     note="holds if h is ahead on every set; h has 64 numbers, z 32",
 )
-corner = {k: np.array([run["across artists"] for run in cells[k]]) for k in ((1.0, 0.0), (0.2, 0.0), (1.0, 0.5), (0.2, 0.5))}
+corner = {k: np.array([run["across artists"] for run in cells[k]]) for k in cells}
 best_alone = np.maximum(corner[0.2, 0.0], corner[1.0, 0.5])
 claim(
     "simclr-composition",
@@ -616,7 +620,8 @@ claim(
     says="what SimCLR learned is worth more than an untrained network, read linearly",
     source="our control",
     measured=f"mean over sets {start_gain.mean():+.3f}, from {start_gain.min():+.3f} "
-    f"({transfer.SETS[int(start_gain.argmin())]}) to {start_gain.max():+.3f} ({transfer.SETS[int(start_gain.argmax())]})",
+    f"({transfer.SETS[int(start_gain.argmin())]}) to {start_gain.max():+.3f} "
+    f"({transfer.SETS[int(start_gain.argmax())]})",
     holds=bool(start_gain.min() > 0),
     note="holds if ahead on every set; 1,115 concepts by three artists are all that it learned from",
 )
