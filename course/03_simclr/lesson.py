@@ -370,7 +370,7 @@ print("from z after training:  " + ", ".join(f"{name} {r2:.2f}" for name, r2 in 
 # |---|---|---|---|
 # | all styles | colour, background, position, angle, always | (1) | 2,000 steps of 64 scenes, $D = 8$, $\tau = 0.3$ |
 # | all styles, softly | the same, each kept with probability $\rho = 0.25$ | (1) | the same |
-# | colour and background; position and angle | these two | (1) | 1,000 steps |
+# | position and angle | these two | (1) | 1,000 steps |
 # | crops and colours | SimCLR's views of one rendered scene | (1) | the same |
 # | structured | all, but for the shared style | (10), $M = 3$ | 700 steps of 48 |
 # | SimCLR, artists, log of the mean | views of an emoji; of the same concept by two artists; as SimCLR | (1); (1); left of (4) | 250 steps of 96, $D = 32$, $\tau = 0.2$ |
@@ -408,7 +408,7 @@ ax.axvline(len(worlds.CONTENT) - 0.5, color="white", linewidth=2)
 plt.show()
 
 # %% [markdown]
-# Left of the white line is content. Read the first row: an untrained network's $h$ gives away every style but the angle, and of the content only the radius. Then *all styles*: content is read from $z$ and style is not. In the rows of the two partial sets, look at the styles that they do *not* intervene on: **what an augmentation leaves alone is content**, whatever we call it. So it is with SimCLR's own views. Jitter bends colours but does not exchange them, and a jittered black background is still black: colour and background stay in $z$, they are the easiest way to find a partner, and the shape is hardly needed. A crop blurs a position without hiding it.
+# Left of the white line is content. Read the first row: an untrained network's $h$ gives away every style but the angle, and of the content only the radius. Then *all styles*: content is read from $z$ and style is not. In the row of *position and angle*, look at the styles that are *not* intervened on, colour and background: **what an augmentation leaves alone is content**, whatever we call it. So it is with SimCLR's own views. Jitter bends colours but does not exchange them, and a jittered black background is still black: colour and background stay in $z$, they are the easiest way to find a partner, and the shape is hardly needed. A crop blurs a position without hiding it.
 #
 # Now compare $z$ with $h$ of the same network, in the *all styles* rows. Position is gone from $z$ and still in $h$. The loss never sees $h$; the head can drop a style on its own. That is why later tasks read $h$.
 #
@@ -629,7 +629,7 @@ logs = np.array([accuracy_of("log of the mean", n) - accuracy_of("SimCLR", n) fo
 claim(
     "simclr-log-mean",
     says="-log of the mean does as well as the mean of -log",
-    source="an issue of a SimCLR port: CIFAR-10 77.0 against 76.1, CIFAR-100 42.1 against 42.2",
+    source="an issue of a public implementation: CIFAR-10 77.0 against 76.1, CIFAR-100 42.1 against 42.2",
     measured=f"linear accuracy, mean over 8 sets: {spread(logs.mean(axis=0))} in its favour",
     holds=bool(abs(logs.mean()) <= 0.02),
     note="holds if the difference is within 0.02",

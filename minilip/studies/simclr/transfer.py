@@ -4,8 +4,8 @@ Letters: B pictures a step, N test examples, D feature dimension.
 
 A small ConvNet is trained on the emoji of the training split by three artists, with one of five starts. Then every set
 is examined twice: a linear classifier on frozen h, and the whole network fine-tuned on 1,000 labelled examples of the
-set. Test examples are never used for a choice; learning rate and steps of the fine-tuning were chosen on the "val" part
-of MNIST and of the animals with seed 0, for the random start, and are the same for all.
+set. Test examples are never used for a choice; the learning rate of the fine-tuning (0.001, 0.003 or 0.006) was chosen
+on the "val" part of MNIST and of the animals with seed 0, for the random start, and is the same for all.
 `python -m minilip.studies.simclr.transfer` measures what `measured/simclr-transfer.jsonl` lacks; `--cifar10` adds the
 photographs where torchvision can fetch them.
 
@@ -123,7 +123,7 @@ class LogOfMean(SimCLR):
 
 
 class Supervised(nn.Module):
-    """The same tower, trained with the labels of the same drawings: their 64 or so subgroups."""
+    """The same tower, trained with labels of the same drawings: the subgroups of their concepts."""
 
     def __init__(self, classes: int):
         super().__init__()
