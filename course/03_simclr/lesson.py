@@ -408,7 +408,7 @@ ax.axvline(len(worlds.CONTENT) - 0.5, color="white", linewidth=2)
 plt.show()
 
 # %% [markdown]
-# Left of the white line is content. Read the first row: an untrained network's $h$ gives away every style but the angle, and of the content only the radius. Then *all styles*: content is read from $z$ and style is not. In the row of *position and angle*, look at the styles that are *not* intervened on, colour and background: **what an augmentation leaves alone is content**, whatever we call it. So it is with SimCLR's own views. Jitter bends colours but does not exchange them, and a jittered black background is still black: colour and background stay in $z$, they are the easiest way to find a partner, and the shape is hardly needed. A crop blurs a position without hiding it.
+# Left of the white line is content. Read the first row: an untrained network's $h$ gives away every style but the angle, and of the content only the radius. Then *all styles*: content is read from $z$, of the shape a little less, and style is not. (What is left of the colour is no leak: it is what the true shape alone gives away, because the colour leans to it.) In the row of *position and angle*, look at the styles that are *not* intervened on, colour and background: **what an augmentation leaves alone is content**, whatever we call it. So it is with SimCLR's own views. Jitter bends colours but does not exchange them, and a jittered black background is still black: colour and background stay in $z$, they are the easiest way to find a partner, and the shape is hardly needed. A crop blurs a position without hiding it.
 #
 # Now compare $z$ with $h$ of the same network, in the *all styles* rows. Position is gone from $z$ and still in $h$. The loss never sees $h$; the head can drop a style on its own. That is why later tasks read $h$.
 #
@@ -423,7 +423,7 @@ heat(ax, blocks, LATENTS, "structured: R² of each latent from each space, 3 see
 plt.show()
 
 # %% [markdown]
-# Go down the columns of colour, background and position: a style in its place is bright in its own space and dark in the two others'. Then look at shape and radius in the style spaces. Nothing in (10) forbids a style's space to repeat content: a joined product only makes repetition useless. The entropy that Eastwood et al. maximise *jointly* is meant to forbid it.
+# Go down the columns of colour, background and position: each is bright in its own space and nearly dark in the two others'. So every style has been found, without a label. But go down the radius: it is read from every space. Nothing in (10) forbids a style's space to repeat content; a joined product only makes repetition useless. The entropy that Eastwood et al. maximise *jointly* is meant to forbid it.
 #
 # ### 8.3 Crop against colour
 #
