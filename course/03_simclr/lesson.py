@@ -369,8 +369,6 @@ print("from z after training:  " + ", ".join(f"{name} {r2:.2f}" for name, r2 in 
 # | name | the two views differ in | objective | size |
 # |---|---|---|---|
 # | all styles | colour, background, position, angle, always | (1) | 2,000 steps of 64 scenes, $D = 8$, $\tau = 0.3$ |
-# | all styles, softly | the same, each kept with probability $\rho = 0.25$ | (1) | the same |
-# | position and angle | these two | (1) | 1,000 steps |
 # | crops and colours | SimCLR's views of one rendered scene | (1) | the same |
 # | structured | all, but for the shared style | (10), $M = 3$ | 700 steps of 48 |
 # | SimCLR, artists, log of the mean | views of an emoji; of the same concept by two artists; as SimCLR | (1); (1); left of (4) | 250 steps of 96, $D = 32$, $\tau = 0.2$ |
@@ -408,7 +406,7 @@ ax.axvline(len(worlds.CONTENT) - 0.5, color="white", linewidth=2)
 plt.show()
 
 # %% [markdown]
-# Left of the white line is content. Read the first row: an untrained network's $h$ gives away every style but the angle, and of the content only the radius. Then *all styles*: content is read from $z$, of the shape a little less, and style is not. (What is left of the colour is no leak: it is what the true shape alone gives away, because the colour leans to it.) In the row of *position and angle*, look at the styles that are *not* intervened on, colour and background: **what an augmentation leaves alone is content**, whatever we call it. So it is with SimCLR's own views. Jitter bends colours but does not exchange them, and a jittered black background is still black: colour and background stay in $z$, they are the easiest way to find a partner, and the shape is hardly needed. A crop blurs a position without hiding it.
+# Left of the white line is content. Read the first row: an untrained network's $h$ gives away every style but the angle, and of the content only the radius. Then *all styles*: content is read from $z$, of the shape a little less, and style is not. (What is left of the colour is no leak: it is what the true shape alone gives away, because the colour leans to it.) Now *crops and colours*, SimCLR's own views: **what an augmentation leaves alone is content**, whatever we call it. Jitter bends colours but does not exchange them, and a jittered black background is still black: colour and background stay in $z$, they are the easiest way to find a partner, and the shape is hardly needed. A crop blurs a position without hiding it.
 #
 # Now compare $z$ with $h$ of the same network, in the *all styles* rows. Position is gone from $z$ and still in $h$. The loss never sees $h$; the head can drop a style on its own. That is why later tasks read $h$.
 #
@@ -551,18 +549,6 @@ claim(
     holds=above(turned),
     note="no untrained network reads an angle, and every one reads a radius",
 )
-if "all styles, softly" in runs:
-    soft = r2("all styles, softly")
-    more = soft[:, outside].mean(axis=1) - after[:, outside].mean(axis=1)
-    claim(
-        "simclr-soft",
-        says="it is enough that each style is changed sometimes",
-        source="von Kügelgen et al. 2021 (for exact agreement)",
-        measured=f"kept with probability 0.25: style {spread(soft[:, outside].mean(axis=1))}, the highest "
-        f"{soft[:, outside].mean(axis=0).max():.2f}; {spread(more)} more than where it is never kept",
-        holds=bool(soft[:, outside].mean(axis=0).max() <= 0.3),
-        note="by (7) the best critic uses a style that is kept; the theorem speaks of (8), not of a finite temperature",
-    )
 kept = np.array([[run["after"][space]["position"] for space in ("h", "z")] for run in runs["all styles"]])
 from_h, from_z = (
     np.array([transfer.hits(table["SimCLR"], kind, n).mean() for n in transfer.SETS]) for kind in ("linear", "linear z")

@@ -54,8 +54,6 @@ class Arm(NamedTuple):
 
 ARMS = {
     "all styles": Arm(),
-    "all styles, softly": Arm(keep=0.25),
-    "position and angle": Arm(("position", "angle"), steps=1000),
     "crops and colours": Arm((), pixels=True),
     "structured": Arm(structured=True, steps=700, batch=48),
 }
