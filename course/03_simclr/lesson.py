@@ -444,7 +444,7 @@ for ax, what, title in zip(
 plt.show()
 
 # %% [markdown]
-# Left: can a drawing find the same concept by another artist, among concepts never trained on? Right: silhouettes, where colour means nothing. Brighter is better within a panel; the two bars have different ranges, so read the numbers. On the left the bright cells compose a crop with a colour change, as in the paper, and either alone is *worse than neither*: a network that is offered a short cut learns to take it, and forgets what it could tell apart untrained. With crops alone it found nearly every partner in training. On the right nothing of the kind: silhouettes have no colours to be fooled by, and composing brings them no more than no augmentation does.
+# Left: can a drawing find the same concept by another artist, among concepts never trained on? Right: silhouettes, where colour means nothing. Brighter is better within a panel; the two bars have different ranges, so read the numbers. On the left the bright cells compose a crop with a colour change, as in the paper, and either alone is *worse than neither*. A network that is offered a short cut takes it: with crops alone it found nearly every partner in training. On the right nothing of the kind: silhouettes have no colours to be fooled by, and composing brings them no more than no augmentation does.
 #
 # ### 8.4 Carried to other tasks
 #
