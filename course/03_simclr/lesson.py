@@ -347,18 +347,18 @@ history = fit(
     batches,
     STEPS,
     lr=3e-3,
-    watch=lambda m: read(m.project)["radius"],
+    watch=lambda m: read(m.project)["shape"],
     every=max(1, STEPS // 4),
     label="all styles drawn anew",
 )
 last = read(model.project)
-figure = plot.curves({"SimCLR": history}, chance=0.0, measure="R² of the radius, from z")
+figure = plot.curves({"SimCLR": history}, chance=0.0, measure="R² of the shape, from z")
 plot.line(figure.axes[0], math.log(127), "collapse, log(2B - 1)")
 print("from h before training: " + ", ".join(f"{name} {r2:.2f}" for name, r2 in first.items()))
 print("from z after training:  " + ", ".join(f"{name} {r2:.2f}" for name, r2 in last.items()))
 
 # %% [markdown]
-# Left: the loss leaves its collapsed value within a few steps. Right: the radius is soon read from $z$. Compare the two printed lines: an untrained network gives away background and position at once, and these are what training makes $z$ forget. The shape comes last, since it takes edges and corners. The runs below have 2,000 steps.
+# Left: the loss leaves its collapsed value within a few steps. Right: the shape is read from $z$ only slowly, since it takes edges and corners. Compare the two printed lines: an untrained network gives away background and position at once, and these are what training makes $z$ forget. The runs below have 2,000 steps.
 #
 # ## 8. Look
 #
