@@ -17,6 +17,7 @@ help:  ## what there is to make
 data: .venv/lab-ready  ## fetch the real data, once, into the user's cache
 	.venv/bin/python -m minilip.data.emoji
 	.venv/bin/python -m minilip.data.speech
+	.venv/bin/python -m minilip.data.transfer
 
 test: .venv/test-ready data  ## library, exercises, builder, and every notebook at the small budget
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadscope
@@ -24,6 +25,7 @@ test: .venv/test-ready data  ## library, exercises, builder, and every notebook 
 test-lowest: .venv-lowest/test-ready  ## library and lesson 07 with the lowest versions of pyproject.toml
 	.venv-lowest/bin/python -m minilip.data.emoji
 	.venv-lowest/bin/python -m minilip.data.speech
+	.venv-lowest/bin/python -m minilip.data.transfer
 	.venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadscope tests notebooks/07_clip.ipynb solutions/07_clip.ipynb
 
 course: .venv/lab-ready data  ## execute everything at full budget, rewrite RESULTS.md

@@ -105,6 +105,63 @@ class SimCLR(nn.Module):
         return nt_xent(z1, z2, self.temperature), {"accuracy": _accuracy(z1, z2)}
 
 
+class StructuredSimCLR(nn.Module):
+    r"""SimCLR with M more embedding spaces, each of which keeps one style that content throws away.
+
+    View m of a picture shares style m with the first view and nothing else of the styles; view 0 shares none. Space 0
+    is compared on view 0 and can only hold content; space m is compared, beside space 0, on view m, and style m helps:
+
+    $$ \mathcal L = \ell\big(z_0(x), z_0(x_0)\big)
+       + \frac1M \sum_{m=1}^{M} \ell\big([z_0, z_m](x), [z_0, z_m](x_m)\big), \qquad \ell = \text{NT-Xent} $$
+
+    A product of joined vectors is a sum of products, so that space m need only say what space 0 does not.
+
+    Args:
+        tower: f, (B, 3, H, W) -> (B, tower.dim).
+        styles: M >= 1, how many styles are told apart.
+        dim: of each space.
+        hidden: width of each head's middle layer; None for that of the tower.
+        temperature: tau > 0.
+
+    Source: the M + 1 spaces and the shared draws of Eastwood et al. 2023 (arXiv 2311.08815), with NT-Xent for their
+    alignment and entropy; lesson 03.
+    """
+
+    def __init__(
+        self, tower: nn.Module, styles: int, dim: int = 8, hidden: int | None = None, temperature: float = 0.2
+    ):
+        super().__init__()
+        _check.count("styles", styles)
+        self.heads = nn.ModuleList(SimCLR(tower, dim, hidden, temperature).head for _ in range(styles + 1))
+        self.tower, self.temperature = tower, temperature
+
+    def forward(self, images: Tensor) -> Tensor:
+        """h, as in SimCLR: (B, 3, H, W) -> (B, tower.dim)"""
+        return self.tower(images)  # (B, tower.dim)
+
+    def project(self, images: Tensor) -> Tensor:
+        """z_0 ... z_M, content first: (B, 3, H, W) -> unit vectors (M + 1, B, D)"""
+        h = self.tower(images)  # (B, tower.dim)
+        return torch.stack([unit(head(h)) for head in self.heads])  # (M + 1, B, D)
+
+    def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        """(x, x_0, x_1, ..., x_M) -> the loss, and that of content and of the mean style alone."""
+        if not isinstance(batch, (tuple, list)) or len(batch) != len(self.heads) + 1:
+            came = len(batch) if isinstance(batch, (tuple, list)) else type(batch).__name__
+            _check.fail("batch", f"{len(self.heads) + 1} views: the first, one for content, one a style", came)
+        for view in batch[1:]:
+            _check.views(batch[0], view)
+        z = torch.stack(self.project(torch.cat(list(batch))).chunk(len(batch), dim=1))  # (M + 2, M + 1, B, D)
+        z = torch.stack([torch.stack([gather(space) for space in view]) for view in z])
+        content = nt_xent(z[0, 0], z[1, 0], self.temperature)
+        styles = [
+            nt_xent(torch.cat([z[0, 0], z[0, m]], 1), torch.cat([z[m + 1, 0], z[m + 1, m]], 1), self.temperature)
+            for m in range(1, len(self.heads))
+        ]
+        style = torch.stack(styles).mean()
+        return content + style, {"content": content, "style": style}
+
+
 @torch.no_grad()
 def _accuracy(z1: Tensor, z2: Tensor) -> Tensor:
     """The part of the 2B views whose nearest other view is the partner; chance is 1 / (2B - 1)."""

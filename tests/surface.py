@@ -37,6 +37,7 @@ ELSEWHERE = {
     "minilip.data.emoji": "takes strings and paths; test_emoji.py",
     "minilip.data.poses": "takes names and paths; test_poses.py",
     "minilip.data.pretrained": "takes paths; test_pretrained.py",
+    "minilip.data.transfer": "takes names and paths; test_transfer.py",
 }
 
 
@@ -154,6 +155,7 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
     masked = on(mae.MAE(16, 4, 16, 1, 2, 8, 1))
     views = on(simclr.SimCLR(ConvNet(4), D))
     sphere = on(hypersphere.Hypersphere(ConvNet(4), D))
+    styled = on(simclr.StructuredSimCLR(ConvNet(4), 1, D))
     three = on(vicreg.VICReg(ConvNet(4), D))
     hears = on(cpc.CPC(sequence.SpectrumEncoder(8, 6, D), 5, 2))
     looks = on(cpc.PatchCPC(ConvNet(2), 8, 4, 5, 1))
@@ -165,6 +167,7 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
     times = torch.linspace(-1, 1, 5)[:, None].to(device)
     y = whole(2, 8)
     features = {"x": normal(8, D), "y": y, "x_test": normal(4, D), "y_test": whole(2, 4)}
+    read = {"x": normal(12, D), "y": normal(12, 2), "x_test": normal(5, D), "y_test": normal(5, 2)}
     noise = torch.rand(B, 16, generator=source).to(device)
     patches = normal(B, 16, 48)
     mask = (whole(16, B, 16) % 4 > 0).float()
@@ -334,6 +337,14 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "Hypersphere.forward": C(sphere, {"images": pictures}),
         "Hypersphere.project": C(sphere.project, {"images": pictures}),
         "Hypersphere.loss": C(sphere.loss, {"batch": (pictures, images())}, ("batch",)),
+        "StructuredSimCLR": C(
+            simclr.StructuredSimCLR,
+            {"tower": ConvNet(4), "styles": 2, "dim": 4, "hidden": 3, "temperature": 0.2},
+            ("tower",),
+        ),
+        "StructuredSimCLR.forward": C(styled, {"images": pictures}),
+        "StructuredSimCLR.project": C(styled.project, {"images": pictures}),
+        "StructuredSimCLR.loss": C(styled.loss, {"batch": (pictures, images(), images())}, ("batch",)),
         "VICReg": C(vicreg.VICReg, {"tower": ConvNet(4), "dim": 4, "invariance": 25.0}, ("tower",)),
         "VICReg.forward": C(three, {"images": pictures}),
         "VICReg.expand": C(three.expand, {"images": pictures}),
@@ -435,6 +446,14 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "linear_probe": C(evaluation.linear_probe, {**features, "strength": 1.0}),
         "covariance_spectrum": C(evaluation.covariance_spectrum, {"x": normal(B, D)}),
         "effective_rank": C(evaluation.effective_rank, {"x": normal(B, D)}),
+        "linear_predictions": C(
+            evaluation.linear_predictions, {"x": features["x"], "y": y, "x_test": features["x_test"], "strength": 1.0}
+        ),
+        "latent_r2": C(evaluation.latent_r2, read),
+        "latents_r2": C(
+            evaluation.latents_r2,
+            {"x": read["x"], "y": {"a": read["y"]}, "x_test": read["x_test"], "y_test": {"a": read["y_test"]}},
+        ),
         "few_shot": C(evaluation.few_shot, {**features, "shots": [1, 2], "repeats": 1, "seed": 0}),
         "knn": C(evaluation.knn, {**features, "k": 3}),
         "ranks": C(evaluation.ranks, {"similarity": normal(B, 5), "match": whole(5, B)}),
@@ -442,5 +461,11 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "accuracy": C(evaluation.accuracy, {"similarity": normal(B, 5), "labels": whole(5, B)}),
         "risk_coverage": C(evaluation.risk_coverage, {"confidence": normal(B), "right": (whole(2, B) > 0)}),
         "aurc": C(evaluation.aurc, {"confidence": normal(B), "right": (whole(2, B) > 0)}),
+        "permutation_test": C(
+            evaluation.permutation_test, {"a": [0.1, 0.2, 0.4], "b": [0.3, 0.1, 0.0], "draws": 20, "seed": 0}
+        ),
+        "paired_interval": C(
+            evaluation.paired_interval, {"a": [0.1, 0.2, 0.4], "b": [0.3, 0.1, 0.0], "draws": 20, "seed": 0}
+        ),
         "interval": C(evaluation.interval, {"values": [0.1, 0.2, 0.4], "draws": 20, "seed": 0}),
     }

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from lightly.loss import NTXentLoss
 from torch import nn
 
+from minilip.evaluation import latent_r2
 from minilip.nn import ConvNet
-from minilip.simclr import SimCLR, nt_xent
+from minilip.simclr import SimCLR, StructuredSimCLR, nt_xent
 from minilip.training import fit
 from tests.helpers import vectors
 
@@ -176,3 +177,98 @@ def test_training_lowers_the_loss_and_finds_the_partners():
     first, last = (sum(x) / 5 for x in (history.loss[:5], history.loss[-5:]))
     assert last < first - 0.3
     assert sum(history.metrics["accuracy"][-5:]) > sum(history.metrics["accuracy"][:5])
+
+
+# ---- a second oracle -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+@pytest.mark.parametrize("batch", [2, 9])
+def test_value_and_gradient_equal_pytorch_metric_learning(batch, temperature):
+    from pytorch_metric_learning import losses
+
+    x = [vectors(batch, 6, seed).requires_grad_() for seed in (0, 1)]
+    ours = nt_xent(*x, temperature)
+    both = losses.NTXentLoss(temperature=temperature)
+    pictures = torch.arange(batch)
+    theirs = both(torch.cat(x), torch.cat([pictures, pictures]))  # unit vectors in, so that its own normalising rests
+    torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
+    # Its gradient is that of the normalised vectors: compare what is left of ours at right angles to each.
+    for z, got, want in zip(x, torch.autograd.grad(ours, x), torch.autograd.grad(theirs, x), strict=True):
+        along = (got * z.detach()).sum(dim=1, keepdim=True) * z.detach()
+        torch.testing.assert_close(got - along, want, atol=1e-10, rtol=0)
+
+
+def test_the_released_code_returns_twice_the_loss():
+    z1, z2, tau = vectors(6, 4), vectors(6, 4, 1), 0.3
+    own, ab = torch.arange(6), z1 @ z2.T / tau
+    aa, bb = ((z @ z.T / tau).fill_diagonal_(-1e9) for z in (z1, z2))
+    released = F.cross_entropy(torch.cat([ab, aa], 1), own) + F.cross_entropy(torch.cat([ab.T, bb], 1), own)
+    assert float(released) == pytest.approx(2 * float(nt_xent(z1, z2, tau)), abs=1e-10)
+
+
+# ---- a space for every style -----------------------------------------------------------------------------------------
+
+
+def structured(styles=2, **kwargs):
+    torch.manual_seed(0)
+    return StructuredSimCLR(ConvNet(4), styles, dim=3, **kwargs)
+
+
+def test_the_structured_loss_is_that_of_content_and_the_mean_of_joined_spaces():
+    model = structured(temperature=0.4).double().eval()
+    batch = tuple(pictures(5, seed=seed).double() for seed in range(4))
+    with torch.no_grad():
+        loss, metrics = model.loss(batch)
+    z = [model.project(x).detach() for x in batch]  # (3, 5, 3) each
+
+    def joined(m):
+        return [torch.cat([view[0], view[m]], dim=1) for view in (z[0], z[m + 1])]
+
+    content = by_loops(z[0][0], z[1][0], 0.4)
+    styles = [by_loops(*joined(m), 0.4) for m in (1, 2)]
+    assert float(metrics["content"]) == pytest.approx(content, abs=1e-9)
+    assert float(metrics["style"]) == pytest.approx(sum(styles) / 2, abs=1e-9)
+    assert float(loss) == pytest.approx(content + sum(styles) / 2, abs=1e-9)
+    torch.testing.assert_close(z[0].norm(dim=2), torch.ones(3, 5, dtype=torch.double))
+
+
+def test_the_spaces_have_heads_of_their_own_on_one_tower():
+    model = structured(3)
+    assert len(model.heads) == 4
+    first = {id(p) for p in model.heads[0].parameters()}
+    assert not first & {id(p) for p in model.heads[1].parameters()}
+    assert len({id(p) for p in model.parameters()}) == len(list(model.parameters()))  # the tower is counted once
+    assert model.eval()(pictures()).shape == (6, 16) and model.project(pictures()).shape == (4, 6, 3)
+
+
+def test_a_style_that_is_shared_goes_to_its_space_and_one_that_is_not_leaves_the_content():
+    def batches(generator):
+        def level():
+            return torch.rand(24, 1, 1, 1, generator=generator)
+
+        def view(*causes):  # content is red, the styles are green and blue
+            return torch.cat(causes, dim=1).expand(24, 3, 8, 8).contiguous()
+
+        content, one, two = level(), level(), level()
+        different = view(content, level(), level())
+        return view(content, one, two), different, view(content, one, level()), view(content, level(), two)
+
+    torch.manual_seed(0)
+    model = StructuredSimCLR(ConvNet(8), 2, dim=3, temperature=0.3)
+    fit(model, batches, steps=200, lr=5e-3, progress=False)
+    x = torch.rand(200, 3, 1, 1, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        z = model.project(x.expand(200, 3, 8, 8))  # (3, 200, 3)
+    read = [[latent_r2(s[:120], x[:120, c, 0], s[120:], x[120:, c, 0]) for c in range(3)] for s in z]
+    assert read[0][0] > 0.7 and max(read[0][1:]) < 0.4
+    assert read[1][1] > 0.5 > 0.4 > read[1][2] and read[2][2] > 0.5 > 0.4 > read[2][1]
+
+
+def test_views_and_settings_of_the_structured_loss_that_do_not_fit_are_refused():
+    model, x = structured(), pictures(3)
+    for batch in ((x, x), (x,) * 5, x, (x, x, x, pictures(4))):
+        with pytest.raises(ValueError, match="expected"):
+            model.loss(batch)
+    with pytest.raises(ValueError, match="styles"):
+        structured(0)

@@ -68,6 +68,7 @@ RIGHT = {
     **{(name, "confidence"): ANY_NUMBERS for name in ("risk_coverage", "aurc")},
     **{("partial_spearman", x): ANY_NUMBERS for x in ("x", "y", "given")},
     **{(name, y): ANY_CLASSES for name in ("linear_probe", "few_shot", "knn") for y in ("y", "y_test")},
+    ("linear_predictions", "y"): ANY_CLASSES,
     **{(f"adjust_{name}", "factor"): ANY_NUMBERS for name in ("brightness", "contrast", "saturation")},
     ("adjust_hue", "shift"): {"whole numbers"},
     ("gaussian_blur", "sigma"): {"bool"},

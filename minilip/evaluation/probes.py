@@ -39,6 +39,26 @@ def linear_probe(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor, strength:
         return float(probe.fit(a, y.cpu().numpy()).score(b, y_test.cpu().numpy()))
 
 
+def linear_predictions(x: Tensor, y: Tensor, x_test: Tensor, strength: float = 1.0) -> Tensor:
+    """What the logistic regression of `linear_probe` takes each test example for: for tests of two models in pairs.
+
+    Args:
+        x, x_test: (N, D) features; y: (N,) class indices.
+        strength: inverse of the L2 penalty (scikit-learn's C).
+
+    Returns:
+        (N',) int64
+    """
+    _check.embeddings("x_test", x_test)
+    _probe_inputs(x, y, x_test, torch.zeros(len(x_test), dtype=torch.int64))
+    _check.positive("strength", strength)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
+    a, b = _features(x, x_test)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The number of unique classes")
+        return torch.from_numpy(probe.fit(a, y.cpu().numpy()).predict(b))
+
+
 def few_shot(
     x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor, shots: Sequence[int], repeats: int = 3, seed: int = 0
 ) -> dict[int, list[float]]:

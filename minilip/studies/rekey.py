@@ -37,6 +37,15 @@ from minilip.studies.store import Study, key
 
 STUDIES = {  # name -> where its `Study` stands
     "clip": ("minilip.studies.clip.emoji", "STUDY"),
+    "cpc-digits": ("minilip.studies.cpc.digits", "STUDY"),
+    "cpc-voices": ("minilip.studies.cpc.voices", "STUDY"),
+    "simclr-content": ("minilip.studies.simclr.content", "STUDY"),
+    "simclr-transfer": ("minilip.studies.simclr.transfer", "STUDY"),
+    "simclr-views": ("minilip.studies.simclr.views", "STUDY"),
+    "hypersphere": ("minilip.studies.hypersphere.plane", "STUDY"),
+    "vicreg": ("minilip.studies.vicreg.terms", "STUDY"),
+    "mae": ("minilip.studies.mae.digits", "STUDY"),
+    "mae-scratch": ("minilip.studies.mae.digits", "SCRATCH"),
     "robustness": ("minilip.studies.lie.robustness", "STUDY"),
     "orbits": ("minilip.studies.lie.route", "STUDY"),
     "rotation-and-scale": ("minilip.studies.lie.scale", "STUDY"),

