@@ -169,6 +169,18 @@ print(f"to be paid for: {float(H_x_given_c):.2f} nats a frame, of which {noise:.
 # The first term is all that the future has to do with the speaker. Under same-speaker impostors it earns nothing. Under impostors from everybody, it is often the cheapest thing to learn.
 
 # %%
+# check (1), (3): the library's loss on the left; exponentials of inner products, one line-up at a time, on the right
+z, c = (torch.randn(3, 5, n, dtype=torch.double) for n in (2, 4))  # 3 sequences of 5 times
+maps = [torch.nn.Linear(4, 2, bias=False).double() for _ in range(2)]
+loss = 0.0
+for k, W in enumerate((each.weight.detach() for each in maps), start=1):
+    losses = []
+    for b, t in ((b, t) for b in range(3) for t in range(5 - k)):
+        f = [math.exp(z[i, t + k] @ W @ c[b, t]) for i in range(3)]  # impostors: the other sequences at the same time
+        losses.append(-math.log(f[b] / sum(f)))
+    loss += sum(losses) / len(losses) / 2
+same("(1), (3)", cpc_loss(z, c, maps), loss)
+
 # check (4), (5): two speakers with their own sounds, 3 sounds each step, contexts that know speaker and last sound
 torch.manual_seed(0)
 sounds = torch.rand(2, 3, 3, dtype=torch.double).add(0.05)

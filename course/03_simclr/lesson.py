@@ -27,6 +27,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.functional as V
+from scipy.stats import differential_entropy
 
 from minilip.course import plot
 from minilip.course.widgets import panel
@@ -194,7 +195,7 @@ print(f"(4)  -log of the mean {log_of_mean:.4f} <= {mean_of_logs:.4f} mean of -l
 # Look at $\rho = 0$, where the style is always drawn anew. The bracket is 1, and **the style has cancelled, although it depends on the content**. A network that solves the task perfectly has nothing to gain from colour once it knows the shape.
 
 # %%
-# check (7): every pair of pictures of a small world, enumerated, on the left; the formula on the right
+# a small world: three contents, two styles, six pictures
 p_c = torch.tensor([0.5, 0.3, 0.2], dtype=torch.double)  # 3 contents
 p_s = torch.tensor([[0.7, 0.3], [0.5, 0.5], [0.3, 0.7]], dtype=torch.double)  # p(s | c), 2 styles
 
@@ -207,7 +208,17 @@ def critic(rho):
     return table.reshape(6, 6)
 
 
-both, rho = torch.zeros(6, 6, dtype=torch.double), 0.3  # p(x, other view), built one event at a time
+# check (6): how often each other view follows in a million draws, on the left; the formula on the right
+rho = 0.3
+x = torch.multinomial((p_c[:, None] * p_s).flatten(), 1_000_000, replacement=True)  # picture 2 c + s
+new = torch.multinomial(p_s[x // 2], 1)[:, 0]  # a style drawn anew
+other = 2 * (x // 2) + torch.where(torch.rand(len(x)) < rho, x % 2, new)
+counts = torch.bincount(6 * x + other, minlength=36).view(6, 6).double()
+follows = torch.block_diag(*(rho * torch.eye(2, dtype=torch.double) + (1 - rho) * p for p in p_s))
+same("(6)", counts / counts.sum(dim=1, keepdim=True), follows, tolerance=0.02)
+
+# check (7): every pair of pictures, enumerated, on the left; the formula on the right
+both = torch.zeros(6, 6, dtype=torch.double)  # p(x, other view), built one event at a time
 for c in range(3):
     for s in range(2):
         both[2 * c + s, 2 * c + s] += p_c[c] * p_s[c, s] * rho
@@ -246,6 +257,14 @@ panel(draw, widgets.FloatSlider(0.3, min=0.0, max=0.6, step=0.05, description="k
 # The contrastive loss does both parts: the numerator asks for agreement, and the denominator for spread, as lesson 04 derives. But at a finite temperature it only *weighs* the one against the other, and on the sphere, with $D$ of our choice. So what the theorem says of (8) has to be measured for (1).
 
 # %%
+# check (8): content and styles even on (0, 1); drawn on the left, by hand on the right. Evenly spread content costs 0
+c, s, s_other = torch.rand(3, 200_000, dtype=torch.double)
+uneven = differential_entropy(c.square().numpy())  # agrees exactly, and crowds near 0: the density of c^2 is 1 / (2 c)
+same("(8), content crowded", -uneven, 1 - math.log(2), tolerance=0.03)
+a = 0.2  # of the style in a code that stays even: (c + a s) mod 1
+leak = ((c + a * s) % 1 - (c + a * s_other) % 1).square().mean() - differential_entropy(((c + a * s) % 1).numpy())
+same("(8), style let in", leak, a / 3 - a**2 / 6, tolerance=0.05)
+
 # check (9): autograd's Jacobian on the left, the density of two correlated contents on the right
 r, standard = 0.8, torch.distributions.Normal(torch.zeros((), dtype=torch.double), 1)
 

@@ -161,6 +161,16 @@ same("(5)", vicreg_loss(point, point), 25 * (1 - 0.01))
 # **The covariance term is the variance of the spectrum.** It is 0 when the cloud is equally wide in all directions, and largest, $(D-1)\,w^2$, when one direction has it all.
 
 # %%
+# check (1), (3), (6): the library's three terms on the left; numpy's covariance and plain sums on the right
+x, y = torch.randn(2, 12, 5, dtype=torch.double)
+s = sum((a - b) ** 2 for a, b in zip(x.flatten().tolist(), y.flatten().tolist())) / (12 * 5)
+v = c = 0.0
+for z in (x, y):
+    C = np.cov(z.numpy().T)
+    v += sum(max(0.0, 1 - (C[d, d] + 1e-4) ** 0.5) for d in range(5)) / 5 / 2
+    c += sum(C[d, e] ** 2 for d in range(5) for e in range(5) if d != e) / 5
+same("(1), (3), (6)", vicreg_terms(x, y), (s, v, c))
+
 # check (7): covariances on the left, eigenvalues from singular values on the right; a cloud of equal variances, w = 1.7
 x = torch.randn(30, 6, dtype=torch.double) @ torch.randn(6, 6, dtype=torch.double)
 x = 1.7**0.5 * (x - x.mean(dim=0)) / x.std(dim=0)
