@@ -1,6 +1,7 @@
 """Every test and every notebook runs small and on one thread; solutions/ must pass their own checks."""
 
 import os
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         os.environ.pop("MINILIP_STRICT", None)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:  # the type has a public name since pytest 8.2 only
     """Say which optional data the tests had to do without: a skipped test is one letter among thousands."""
     from minilip.data.fetch import MissingData
     from minilip.data.speech import Digits

@@ -112,7 +112,7 @@ class StructuredSimCLR(nn.Module):
     is compared on view 0 and can only hold content; space m is compared, beside space 0, on view m, and style m helps:
 
     $$ \mathcal L = \ell\big(z_0(x), z_0(x_0)\big)
-       + \frac1M \sum_{m=1}^{M} \ell\big([z_0, z_m](x), [z_0, z_m](x_m)\big), \qquad \ell = \text{NT-Xent} $$
+       + \frac1M \sum_{m=1}^{M} \ell\big([z_0, z_m]\,(x), [z_0, z_m]\,(x_m)\big), \qquad \ell = \text{NT-Xent} $$
 
     A product of joined vectors is a sum of products, so that space m need only say what space 0 does not.
 

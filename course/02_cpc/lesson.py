@@ -27,7 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
-from IPython.display import Audio, display
+from IPython.display import Audio, Markdown, display
 from sklearn.manifold import TSNE
 from torch import nn
 
@@ -623,14 +623,15 @@ TABLE = {  # name of a row: its names in the two studies, and whether encoders g
     "CPC, fine-tuned": ("any voice", "CPC", True),
     "supervised": ("random", "random", True),
 }
-print(f"{'':22}" + "".join(f"{name:>22}" for name in COLUMNS))
+lines = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
 for name, (voiced, digit, tuned) in TABLE.items():
     found = []
     for of, key in COLUMNS.values():
         if tuned:
             key = "tuned" if key in ("voice", "digit") else None  # the two that were trained for
         found.append(None if key is None else of(voiced if of is of_voices else digit, key))
-    print(f"{name:22}" + "".join(f"{cell(x):>22}" for x in found))
+    lines.append(f"| {name} | " + " | ".join(map(cell, found)) + " |")
+Markdown("\n".join(lines))
 
 # %% [markdown]
 # Every number is an accuracy on what neither CPC's labels nor the head has seen, with a 95 % interval in brackets: over recordings for the voices, over the six speakers for the digits. "Prompt" has no head: the nearest recording of the other Italian voice has to be the same prompt. "Supervised" and "fine-tuned" are one and the same training of encoder, recurrent network and head, from random weights and from CPC's.

@@ -250,9 +250,13 @@ panel(draw, widgets.FloatSlider(0.3, min=0.0, max=0.6, step=0.05, description="k
 #
 # agreement minus entropy. Then $g(x)$ is an invertible function of the content alone: *block-identified*. The idea, in three steps.
 #
-# 1. **The minimum can be reached.** There is a map that agrees exactly and fills the cube evenly: send the first content to the share of contents below it, $u_1 = P(c_1' < c_1)$, the second to $u_2 = P(c_2' < c_2\mid c_1)$, and so on. It ignores style, so agreement is exact. It is uniform, because stretching by a cumulative distribution cancels the density: $$\Big|\det\frac{\partial u}{\partial c}\Big| = p(c). \tag{9}$$ So every minimiser agrees exactly and is uniform.
+# 1. **The minimum can be reached.** There is a map that agrees exactly and fills the cube evenly: send the first content to the share of contents below it, $u_1 = P(c_1' < c_1)$, the second to $u_2 = P(c_2' < c_2\mid c_1)$, and so on. It ignores style, so agreement is exact. It is uniform, because stretching by a cumulative distribution cancels the density: that is (9). So every minimiser agrees exactly and is uniform.
 # 2. **Exact agreement forbids style.** If $g$ moved with some style at some point, it would be strictly monotone in it on a small neighbourhood. Interventions reach into that neighbourhood with positive probability, and there the two views would disagree.
 # 3. **Uniformity forbids losing content.** What is left is a smooth map from $n_c$ contents to $n_c$ numbers that turns a positive density into an even one. Wherever it folded or flattened, the density would pile up.
+#
+# The stretching of step 1, with $p$ the density of the contents:
+#
+# $$\Big|\det\frac{\partial u}{\partial c}\Big| = p(c). \tag{9}$$
 #
 # The contrastive loss does both parts: the numerator asks for agreement, and the denominator for spread, as lesson 04 derives. But at a finite temperature it only *weighs* the one against the other, and on the sphere, with $D$ of our choice. So what the theorem says of (8) has to be measured for (1).
 
