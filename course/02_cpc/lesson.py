@@ -854,6 +854,6 @@ claim(
 # - *Padding.* Frames of zeros are equal in all recordings, so that no context can pick among them: a floor under the loss.
 # - *A table without baselines.* Random weights and spectra are two rows that cost nothing, and the second is hard to beat.
 #
-# **Read on:** Poole et al. 2019 for what the bound can show; Kharitonov et al. 2021 for views of sound, which lead to lesson 03, where views of pictures take the place of the future.
+# **Read on:** Poole et al. 2019 for what the bound can show; Kharitonov et al. 2021 for views of sound, which lead to [lesson 03](03_simclr.ipynb), where views of pictures take the place of the future.
 #
 # **Now you:** [exercises 02](../exercises/02_cpc.ipynb), with [solutions](../solutions/02_cpc.ipynb).

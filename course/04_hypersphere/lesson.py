@@ -12,7 +12,7 @@
 # - tell what the temperature trades;
 # - explain what mutual information leaves out.
 #
-# *Before this:* lesson 01 (InfoNCE); lesson 03 (SimCLR) helps. *Papers:* Wang and Isola 2020 (alignment and uniformity); Wang and Liu 2021 (the temperature); Tschannen et al. 2020 (the puzzle); Kent 1977 (a fact about distributions on spheres).
+# *Before this:* lesson 01 (InfoNCE); [lesson 03](03_simclr.ipynb) (SimCLR) helps. *Papers:* Wang and Isola 2020 (alignment and uniformity); Wang and Liu 2021 (the temperature); Tschannen et al. 2020 (the puzzle); Kent 1977 (a fact about distributions on spheres).
 
 # %%
 from minilip.course import *

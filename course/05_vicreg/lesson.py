@@ -11,7 +11,7 @@
 # - read a spectrum of singular values;
 # - say in which sense a method without negatives has negatives.
 #
-# *Before this:* lesson 01 (InfoNCE); lesson 03 (SimCLR) for views and projection heads. *After it:* [05b](05b_mae.ipynb), which needs no second view either. *Papers:* Bardes, Ponce and LeCun 2022 (VICReg); Jing et al. 2022 (dimensional collapse); Garrido et al. 2022 (duality); Roy and Vetterli 2007 (effective rank).
+# *Before this:* lesson 01 (InfoNCE); [lesson 03](03_simclr.ipynb) (SimCLR) for views and projection heads. *After it:* [05b](05b_mae.ipynb), which needs no second view either. *Papers:* Bardes, Ponce and LeCun 2022 (VICReg); Jing et al. 2022 (dimensional collapse); Garrido et al. 2022 (duality); Roy and Vetterli 2007 (effective rank).
 
 # %%
 from minilip.course import *

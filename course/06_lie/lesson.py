@@ -11,7 +11,7 @@
 # - say for a gain in robustness which control would have shown the same gain, and run it;
 # - find a hidden angle in features that were never told one.
 #
-# *Before this:* lesson 01 (InfoNCE). The bases SimCLR, VICReg and MAE are used as they are, with a box on each where they first occur; lesson 03 derives SimCLR, [lesson 05](05_vicreg.ipynb) VICReg and [05b](05b_mae.ipynb) MAE. *Papers:* Ibrahim, Bouchacourt and Morcos 2022 (the operator); Hall 2003 (Lie groups, second edition 2015); Al-Mohy and Higham 2011 (the exponential's action).
+# *Before this:* lesson 01 (InfoNCE). The bases SimCLR, VICReg and MAE are used as they are, with a box on each where they first occur; [lesson 03](03_simclr.ipynb) derives SimCLR, [lesson 05](05_vicreg.ipynb) VICReg and [05b](05b_mae.ipynb) MAE. *Papers:* Ibrahim, Bouchacourt and Morcos 2022 (the operator); Hall 2003 (Lie groups, second edition 2015); Al-Mohy and Higham 2011 (the exponential's action).
 
 # %%
 from minilip.course import *
@@ -1103,6 +1103,6 @@ claim(
 # - `matrix_exp` under autocast: half precision loses the small terms. Ours computes in float32 whatever surrounds it.
 # - A test grid of angles that coincides with the training grid: neighbours then match pixel by pixel. Each of our drawings starts its turntable at its own angle.
 #
-# **Read on:** Hall 2015 for Lie groups from matrices alone. Cohen and Welling 2015 learn the irreducible representations directly. Lesson 03 asks what two views share, which is the question of invariance again.
+# **Read on:** Hall 2015 for Lie groups from matrices alone. Cohen and Welling 2015 learn the irreducible representations directly. [Lesson 03](03_simclr.ipynb) asks what two views share, which is the question of invariance again.
 #
 # **Now you:** [exercises 06](../exercises/06_lie.ipynb), with [solutions](../solutions/06_lie.ipynb).
