@@ -55,7 +55,19 @@ figure = plot.images(world.render(shown), under, columns=8)
 # %% [markdown]
 # The vague sentences fit many pictures, the exact one fits few. That one picture has many true sentences, and one sentence many pictures, is the difficulty behind half of this course.
 #
-# Scenes are endless and free, so that you never wait for a download. Where it matters we switch to real pictures: emoji, each drawn by four artists.
+# Scenes are endless and free, so that you never wait for a download. Where it matters we switch to real pictures: emoji, each drawn by four artists. A row below is one artist, a column one thing.
+
+# %%
+from minilip.data.emoji import EmojiPairs
+
+emoji = EmojiPairs()
+names = ["fox", "guitar", "hamburger", "sailboat", "cactus", "rocket", "umbrella", "bicycle"]
+drawn = torch.stack([emoji.images[emoji.row(name, artist)] for artist in emoji.artists for name in names])
+figure = plot.images(drawn.float() / 255, [*[""] * 24, *names], columns=8)
+print(*(emoji.credits[artist] for artist in emoji.artists), sep="\n")
+
+# %% [markdown]
+# The four of a column differ in outline and shading, and you give them one name. What they share is called *content*, what belongs to the artist *style*. To tell the two apart without being told either is what many of the lessons are about.
 #
 # ## How a lesson works
 #

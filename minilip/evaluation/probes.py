@@ -30,13 +30,8 @@ def linear_probe(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor, strength:
         accuracy in [0, 1]
     """
     _probe_inputs(x, y, x_test, y_test)
-    _check.positive("strength", strength)
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
-    a, b = _features(x, x_test)
-    with warnings.catch_warnings():
-        # With one example a class scikit-learn suspects a regression.
-        warnings.filterwarnings("ignore", message="The number of unique classes")
-        return float(probe.fit(a, y.cpu().numpy()).score(b, y_test.cpu().numpy()))
+    named = linear_predictions(x, y, x_test, strength)
+    return float((named == y_test.cpu()).double().mean())
 
 
 def linear_predictions(x: Tensor, y: Tensor, x_test: Tensor, strength: float = 1.0) -> Tensor:
@@ -55,6 +50,7 @@ def linear_predictions(x: Tensor, y: Tensor, x_test: Tensor, strength: float = 1
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
     a, b = _features(x, x_test)
     with warnings.catch_warnings():
+        # With one example a class scikit-learn suspects a regression.
         warnings.filterwarnings("ignore", message="The number of unique classes")
         return torch.from_numpy(probe.fit(a, y.cpu().numpy()).predict(b))
 

@@ -16,7 +16,6 @@ Source: Radford et al. 2021 (arXiv 2103.00020); Bojanowski et al. 2017 (arXiv 16
 (arXiv 2111.07991); test bed, sizes and controls are ours. Lesson 07.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -35,6 +34,7 @@ from minilip.nn import BagOfWords, ConvNet
 from minilip.nn.augment import move, recolour
 from minilip.nn.ngrams import BagOfNGrams, NGrams
 from minilip.nn.tokenizer import PAD, UNK, Tokenizer
+from minilip.studies.runs import Arms
 from minilip.studies.store import Study
 from minilip.training import History, fit
 
@@ -235,32 +235,12 @@ ARMS = {
 }
 SEEDS = range(3)
 STUDY = Study("clip", measure)
-
-
-def settings(name: str, seed: int, part: str = "test") -> dict[str, Any]:
-    return {"arm": ARMS[name]._asdict(), "seed": seed, "part": part}
-
-
-def known(part: str = "test") -> dict[str, list[dict[str, Any]]]:
-    """What has been measured with this code: {name of an arm: [what `measure` returns, for each seed]}.
-
-    Raises:
-        LookupError: entries are missing, as they are after a change of the code.
-    """
-    return {name: STUDY.recall([settings(name, seed, part) for seed in SEEDS]) for name in ARMS}
+RUNS = Arms(STUDY, ARMS, SEEDS)
+settings, known = RUNS.settings, RUNS.known
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.clip.emoji",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--arms", nargs="+", metavar="ARM", choices=list(ARMS), default=list(ARMS))
-    parser.add_argument("--part", choices=SPLITS[2:], default="test")
-    chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    STUDY.complete(settings(name, seed, chosen.part) for name in chosen.arms for seed in SEEDS)
+    RUNS.complete("clip.emoji", __doc__)
 
 
 if __name__ == "__main__":

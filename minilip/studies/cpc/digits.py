@@ -15,7 +15,6 @@ speakers (george, nicolas) who are among the six that are reported.
 Source: Oord et al. 2018 (arXiv 1807.03748), table 1, for the rows; test bed, sizes and controls are ours. Lesson 02.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -32,6 +31,7 @@ from minilip.data.speech import SPEAKERS, Digits
 from minilip.nn.modes import evaluating
 from minilip.nn.sequence import SpectrumEncoder, Utterance, frames_of, padded, segment_means
 from minilip.nn.sound import log_mel, mfcc, other_mouth
+from minilip.studies.runs import command
 from minilip.studies.store import Study
 from minilip.training import finetune, fit
 
@@ -153,11 +153,7 @@ def known() -> dict[str, list[dict[str, Any]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.cpc.digits",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("cpc.digits", __doc__)
     parser.add_argument("--rows", nargs="+", metavar="ROW", choices=ROWS, default=ROWS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)

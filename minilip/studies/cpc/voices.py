@@ -12,7 +12,6 @@ Sizes, steps and the probes' strength were chosen on prompts of the part "val" w
 Source: Oord et al. 2018 (arXiv 1807.03748), table 1, for the rows; test bed, sizes and controls are ours. Lesson 02.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -29,6 +28,7 @@ from minilip.data.speech import RATE, VOICE_NAMES, Voices
 from minilip.nn.modes import evaluating
 from minilip.nn.sequence import SpectrumEncoder, Utterance, frames_of, padded, segment_means
 from minilip.nn.sound import log_mel, mfcc
+from minilip.studies.runs import command
 from minilip.studies.store import Study
 from minilip.training import finetune, fit
 
@@ -177,11 +177,7 @@ def known() -> dict[str, list[dict[str, Any]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.cpc.voices",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("cpc.voices", __doc__)
     parser.add_argument("--rows", nargs="+", metavar="ROW", choices=ROWS, default=ROWS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)

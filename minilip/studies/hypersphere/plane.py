@@ -13,7 +13,6 @@ Source: Wang and Isola 2020 (arXiv 2005.10242); Wang and Liu 2021 (arXiv 2012.09
 controls are ours. Lesson 04.
 """
 
-import argparse
 import math
 from collections.abc import Callable
 from functools import partial
@@ -32,6 +31,7 @@ from minilip.hypersphere import Hypersphere, align_uniform_loss, alignment, unif
 from minilip.infonce import info_nce, mi_lower_bound
 from minilip.nn import ConvNet
 from minilip.simclr import nt_xent
+from minilip.studies.runs import Arms
 from minilip.studies.store import Study
 from minilip.training import History, fit
 
@@ -222,32 +222,12 @@ BOUNDS = {  # of the limits of NT-Xent, with t = 1 / (2 tau) and weights t and 1
 ARMS = {**WEIGHTED, **CONTRASTED, **BOUNDS}
 SEEDS = range(3)
 STUDY = Study("hypersphere", measure)
-
-
-def settings(name: str, seed: int, part: str = "test") -> dict[str, Any]:
-    return {"arm": ARMS[name]._asdict(), "seed": seed, "part": part}
-
-
-def known(part: str = "test") -> dict[str, list[dict[str, Any]]]:
-    """What has been measured with this code: {name of an arm: [what `measure` returns, for each seed]}.
-
-    Raises:
-        LookupError: entries are missing, as they are after a change of the code.
-    """
-    return {name: STUDY.recall([settings(name, seed, part) for seed in SEEDS]) for name in ARMS}
+RUNS = Arms(STUDY, ARMS, SEEDS)
+settings, known = RUNS.settings, RUNS.known
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.hypersphere.plane",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--arms", nargs="+", metavar="ARM", choices=list(ARMS), default=list(ARMS))
-    parser.add_argument("--part", choices=list(PARTS), default="test")
-    chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    STUDY.complete(settings(name, seed, chosen.part) for name in chosen.arms for seed in SEEDS)
+    RUNS.complete("hypersphere.plane", __doc__)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Letters: C concepts. Source: Ibrahim, Bouchacourt and Morcos 2022, of which the 
 
 from __future__ import annotations
 
-import argparse
 from itertools import product
 from typing import Any, TypedDict
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from minilip.data.poses import PosedEmoji
 from minilip.studies.lie.learners import BASES, Learner, controls, inferred, pairs, shuffled
 from minilip.studies.lie.readers import angle_error, embed, examinations, follow, read
+from minilip.studies.runs import command
 from minilip.studies.store import Study
 from minilip.training import fit
 
@@ -117,11 +117,7 @@ def known() -> dict[tuple[str, str, int], Result]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.lie.robustness",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("lie.robustness", __doc__)
     parser.add_argument("--bases", nargs="+", choices=BASES, default=list(BASES))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     chosen = parser.parse_args()

@@ -8,7 +8,6 @@ Letters as in `orbits`. Source: ours; lesson 06.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import math
 from typing import Any, TypedDict
@@ -33,6 +32,7 @@ from minilip.studies.lie.orbits import (
     turn,
 )
 from minilip.studies.lie.readers import embed, examinations, lessons, turns
+from minilip.studies.runs import command
 from minilip.studies.store import Study
 from minilip.training import fit
 
@@ -241,11 +241,7 @@ def known() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.lie.route",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("lie.route", __doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     chosen = parser.parse_args()
     STUDY.complete(settings(seed) for seed in chosen.seeds)

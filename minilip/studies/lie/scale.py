@@ -8,7 +8,6 @@ Letters as in `orbits`. Source: ours; lesson 06.
 
 from __future__ import annotations
 
-import argparse
 import math
 from typing import TypedDict
 
@@ -23,6 +22,7 @@ from minilip.nn.augment import move, recolour
 from minilip.studies.lie import orbits
 from minilip.studies.lie.learners import pairs as pose_pairs
 from minilip.studies.lie.orbits import PoseContrast, learn, refine, standardise
+from minilip.studies.runs import command
 from minilip.studies.store import Study
 from minilip.training import fit
 
@@ -111,11 +111,7 @@ def settings(seed: int) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.lie.scale",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("lie.scale", __doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     chosen = parser.parse_args()
     STUDY.complete(settings(seed) for seed in chosen.seeds)

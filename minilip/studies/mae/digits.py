@@ -10,7 +10,6 @@ numbers of steps) were chosen on "val" with one seed. `python -m minilip.studies
 Source: He et al. 2022 (arXiv 2111.06377), figure 5 and table 1; test bed, sizes and controls are ours. Lesson 05b.
 """
 
-import argparse
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from minilip import _check
 from minilip.evaluation import encode, linear_probe
 from minilip.mae import MAE, mae_loss, patchify
 from minilip.nn.augment import move
+from minilip.studies.runs import Arms
 from minilip.studies.store import Study
 from minilip.training import History, finetune, fit
 
@@ -177,19 +177,8 @@ ARMS = {
 SEEDS = range(3)
 STUDY = Study("mae", measure)
 SCRATCH = Study("mae-scratch", scratch)
-
-
-def settings(name: str, seed: int, part: str = "test") -> dict[str, Any]:
-    return {"arm": ARMS[name]._asdict(), "seed": seed, "part": part}
-
-
-def known(part: str = "test") -> dict[str, list[dict[str, Any]]]:
-    """What has been measured with this code: {name of an arm: [what `measure` returns, for each seed]}.
-
-    Raises:
-        LookupError: entries are missing, as they are after a change of the code.
-    """
-    return {name: STUDY.recall([settings(name, seed, part) for seed in SEEDS]) for name in ARMS}
+RUNS = Arms(STUDY, ARMS, SEEDS)
+settings, known = RUNS.settings, RUNS.known
 
 
 def known_scratch(part: str = "test") -> list[list[float]]:
@@ -202,17 +191,8 @@ def known_scratch(part: str = "test") -> list[list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.mae.digits",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--arms", nargs="+", metavar="ARM", choices=list(ARMS), default=list(ARMS))
-    parser.add_argument("--part", choices=("val", "test"), default="test")
-    chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    STUDY.complete(settings(name, seed, chosen.part) for seed in SEEDS for name in chosen.arms)
-    SCRATCH.complete({"seed": seed, "part": chosen.part} for seed in SEEDS)
+    part = RUNS.complete("mae.digits", __doc__)
+    SCRATCH.complete({"seed": seed, "part": part} for seed in SEEDS)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Letters: B batch, M masked copies, T tags, C concepts, L tokens. Source: ours; l
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from typing import Any
 
@@ -24,6 +23,7 @@ from minilip.prolip import ProLIP
 from minilip.prolip.uncertainty import partial_spearman, uncertainty
 from minilip.studies.heads import Head
 from minilip.studies.prolip.examination import auroc, gaussians, rank_correlation
+from minilip.studies.runs import command
 from minilip.studies.store import Study
 from minilip.training import fit
 
@@ -145,11 +145,7 @@ def known() -> dict[str, list[dict[str, Any]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.prolip.emoji",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("prolip.emoji", __doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     chosen = parser.parse_args()
     STUDY.complete(settings(arm, seed) for seed in chosen.seeds for arm in ARMS)

@@ -9,7 +9,6 @@ Letters as in `generality`; D embedding dimension, S summed variance. Source: ou
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from minilip.studies.digest import fingerprint
 from minilip.studies.prolip.examination import generality, inclusion_tests, pictures, zero_shot
 from minilip.studies.prolip.generality import Captions, boxes, codes_of, masked, nested
 from minilip.studies.prolip.uses import prompts, retrieval, selective, traversal
+from minilip.studies.runs import command
 from minilip.studies.store import Study
 from minilip.training import History, fit
 
@@ -203,11 +203,7 @@ def known() -> dict[str, list[Result]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.prolip.scenes",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("prolip.scenes", __doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     chosen = parser.parse_args()
     STUDY.complete(settings(arm, seed) for seed in chosen.seeds for arm in ARMS)

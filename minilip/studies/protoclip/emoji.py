@@ -10,7 +10,6 @@ sizes and controls are ours. Lesson 11.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -26,6 +25,7 @@ from minilip.nn import ConvNet
 from minilip.studies.protoclip.arms import ARMS, Arm, arms, build, seeds, train
 from minilip.studies.protoclip.examination import examine, glance, probe, read, see
 from minilip.studies.protoclip.task import RUNS, SEEN, UNSEEN, Task
+from minilip.studies.runs import command
 from minilip.studies.store import Study
 
 __all__ = [  # what a lesson or a test reads of this study
@@ -149,11 +149,7 @@ def reach(curve: list[list[float]], score: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.protoclip.emoji",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("protoclip.emoji", __doc__)
     parser.add_argument("--splits", nargs="+", choices=list(RUNS), default=list(RUNS))
     parser.add_argument("--arms", nargs="+", metavar="ARM", choices=[*ARMS, "anchors"], default=[*ARMS, "anchors"])
     chosen = parser.parse_args()

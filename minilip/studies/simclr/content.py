@@ -14,7 +14,6 @@ Source: von Kügelgen et al. 2021 (arXiv 2106.04619); Eastwood et al. 2023 (arXi
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ from minilip.evaluation import encode, latents_r2
 from minilip.nn import ConvNet
 from minilip.nn.augment import simclr_view
 from minilip.simclr import SimCLR, StructuredSimCLR
+from minilip.studies.runs import command
 from minilip.studies.simclr.worlds import CONTENT, STYLES, WORLD, causes, intervene, sample
 from minilip.studies.store import Study
 from minilip.training import fit
@@ -159,11 +159,7 @@ def known() -> dict[str, list[dict[str, Any]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.simclr.content",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("simclr.content", __doc__)
     parser.add_argument("--arms", nargs="+", metavar="ARM", choices=list(ARMS), default=list(ARMS))
     chosen = parser.parse_args()
     torch.set_num_threads(1)

@@ -15,7 +15,6 @@ lesson 03.
 
 from __future__ import annotations
 
-import argparse
 import math
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -33,6 +32,7 @@ from minilip.evaluation import encode, linear_predictions, retrieval
 from minilip.nn import ConvNet
 from minilip.nn.augment import simclr_view
 from minilip.simclr import SimCLR
+from minilip.studies.runs import command
 from minilip.studies.store import Study
 from minilip.training import finetune, fit
 
@@ -240,11 +240,7 @@ def hits(runs: list[dict[str, Any]], kind: str, name: str) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.simclr.transfer",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("simclr.transfer", __doc__)
     parser.add_argument("--starts", nargs="+", metavar="START", choices=STARTS, default=list(STARTS))
     parser.add_argument("--cifar10", action="store_true", help="measure on CIFAR-10 instead of the eight sets")
     chosen = parser.parse_args()

@@ -12,7 +12,6 @@ Source: Chen et al. 2020 (arXiv 2002.05709), figure 5 and section 3.1; lesson 03
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from minilip.evaluation import encode, linear_predictions
 from minilip.nn import ConvNet
 from minilip.nn.augment import simclr_view
 from minilip.simclr import SimCLR
+from minilip.studies.runs import command
 from minilip.studies.simclr.transfer import DIM, LR, TEMPERATURE, WIDTH, across_artists, drawings, task
 from minilip.studies.store import Study
 from minilip.training import fit
@@ -86,11 +86,7 @@ def known() -> dict[tuple[float, float], list[dict[str, Any]]]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(
-        prog="python -m minilip.studies.simclr.views",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    command("simclr.views", __doc__).parse_args()
     torch.set_num_threads(1)
     STUDY.complete(settings(a, s, seed) for a in AREAS for s in STRENGTHS for seed in SEEDS)
 

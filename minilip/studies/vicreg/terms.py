@@ -10,7 +10,6 @@ is no weight decay: what shrinks, the loss has shrunk. `python -m minilip.studie
 Source: Bardes et al. 2022 (arXiv 2105.04906); test bed, sizes and controls are ours. Lesson 05.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ from minilip.evaluation import covariance_spectrum, effective_rank, encode, retr
 from minilip.nn import ConvNet
 from minilip.nn.augment import simclr_view
 from minilip.simclr import SimCLR
+from minilip.studies.runs import Arms
 from minilip.studies.store import Study
 from minilip.training import History, fit
 from minilip.vicreg import VICReg, vicreg_terms
@@ -164,32 +164,12 @@ ARMS = {
 }
 SEEDS = range(3)
 STUDY = Study("vicreg", measure, lambda result: {k: v for k, v in result.items() if k != "seconds"})
-
-
-def settings(name: str, seed: int, part: str = "test") -> dict[str, Any]:
-    return {"arm": ARMS[name]._asdict(), "seed": seed, "part": part}
-
-
-def known(part: str = "test") -> dict[str, list[dict[str, Any]]]:
-    """What has been measured with this code: {name of an arm: [what `measure` returns, for each seed]}.
-
-    Raises:
-        LookupError: entries are missing, as they are after a change of the code.
-    """
-    return {name: STUDY.recall([settings(name, seed, part) for seed in SEEDS]) for name in ARMS}
+RUNS = Arms(STUDY, ARMS, SEEDS)
+settings, known = RUNS.settings, RUNS.known
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m minilip.studies.vicreg.terms",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--arms", nargs="+", metavar="ARM", choices=list(ARMS), default=list(ARMS))
-    parser.add_argument("--part", choices=SPLITS[2:], default="test")
-    chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    STUDY.complete(settings(name, seed, chosen.part) for seed in SEEDS for name in chosen.arms)
+    RUNS.complete("vicreg.terms", __doc__)
 
 
 if __name__ == "__main__":
