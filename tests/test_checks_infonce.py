@@ -1,18 +1,6 @@
 """Exercises of lesson 01: the five proofs, and no mutant that the inputs miss."""
 
-import pytest
-
-from minilip.course.checks import Exercise, prove
-from minilip.course.checks._mutate import survivors
 from minilip.course.checks.infonce import EXERCISES
+from tests.proofs import proved
 
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_exercise(name):
-    assert not [a for a in prove(EXERCISES[name]) if a.wrong]
-
-
-@pytest.mark.parametrize("name", [name for name, e in EXERCISES.items() if isinstance(e, Exercise)])
-def test_no_mutant_passes_unnoticed(name):
-    made, passed = survivors(EXERCISES[name])
-    assert made and not [s for s in passed if s.differs]
+test_exercise, test_no_mutant_passes_unnoticed = proved(EXERCISES)
