@@ -54,6 +54,9 @@ class Arm(NamedTuple):
 
 ARMS = {
     "all styles": Arm(),
+    "all styles, twice as long": Arm(steps=2 * STEPS),
+    "all styles, kept at times": Arm(keep=0.25),
+    "colour and background": Arm(("colour", "background")),
     "crops and colours": Arm((), pixels=True),
     "structured": Arm(structured=True, steps=700, batch=48),
 }
