@@ -581,7 +581,10 @@ claim(
     says="it is enough that each style changes with positive probability",
     source="von Kügelgen et al. 2021, on soft interventions; section 4.6",
     measured=f"each style kept in a quarter of the views: {hardest(soft)}; never kept: {hardest(after)}",
-    holds=bool(soft[:, outside].max() <= 0.3 and above(soft[:, inside].mean(axis=1) - after[:, inside].mean(axis=1), -0.05)),
+    holds=bool(
+        soft[:, outside].max() <= 0.3
+        and above(soft[:, inside].mean(axis=1) - after[:, inside].mean(axis=1), -0.05)
+    ),
     note="holds if each style is at most 0.3 in every seed and content is not more than 0.05 behind; 2,000 steps each",
 )
 turned = h_before[:, outside].mean(axis=1) - h_before[:, inside].mean(axis=1)
