@@ -89,7 +89,7 @@ B, D, K = 4, 6, 3  # batch, dimension, groups
 def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> dict[str, Case]:
     """Valid arguments on a device. Sizes are as small as they can be; all tensors are new."""
     from minilip import clip, cpc, evaluation, hypersphere, infonce, lie, mae, prolip, protoclip, simclr, tiled, vicreg
-    from minilip.data import gaussians, motion, scenes
+    from minilip.data import gaussians, motion, reading, scenes
     from minilip.data import latents as latent
     from minilip.nn import (
         BagOfWords,
@@ -100,6 +100,7 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         adjust,
         augment,
         gather,
+        generation,
         ngrams,
         sequence,
         sound,
@@ -391,6 +392,22 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "Tokenizer.unknown": C(tokens.unknown, {"sentence": "a zebra"}),
         "Tokenizer.decode": C(tokens.decode, {"tokens": sentences}),
         "words": C(tokenizer.words, {"sentence": "a man's hat"}),
+        "with_end": C(generation.with_end, {"tokens": sentences, "end": 9}),
+        "nucleus": C(generation.nucleus, {"logits": normal(B, 9), "top_p": 0.5}),
+        "generate": C(
+            generation.generate,
+            {
+                "next_word": lambda rows: F.one_hot(rows[:, -1], 12).float(),
+                "start": sentences,
+                "length": 2,
+                "end": 9,
+                "top_p": 0.9,
+                "generator": make(),
+            },
+            ("next_word",),
+        ),
+        "read": C(reading.read, {"captions": SENTENCES, "objects": 1}),
+        "agreement": C(reading.agreement, {"captions": SENTENCES, "latents": drawn}, ("latents",)),
         "fill": C(tokenizer.fill, {"templates": ["a {}"], "names": ["cat"]}),
         "Block": C(transformer.Block, {"dim": 8, "heads": 2}),
         "Block.forward": C(on(transformer.Block(8, 2)), {"x": normal(B, 5, 8)}),
