@@ -1,6 +1,28 @@
-"""BLIP: contrast, match, describe. The three losses, the model, and the filter that it makes of itself."""
+"""BLIP: contrast, match, describe. The losses, the model, retrieval with two heads, captions that are filtered."""
 
-from minilip.blip.losses import follow, hard_negatives, itc_loss, itm_loss, lm_loss, soft_targets
+from minilip.blip.filtering import Kept, capfilt, match_score
+from minilip.blip.losses import follow, hard_negatives, itc_loss, itm_loss, lm_loss, momentum_targets
 from minilip.blip.model import BLIP
+from minilip.blip.searching import match_table, rerank, shortlist
+from minilip.blip.towers import Attention, Eye, Labelled, Layer, Reader
 
-__all__ = ["BLIP", "follow", "hard_negatives", "itc_loss", "itm_loss", "lm_loss", "soft_targets"]
+__all__ = [
+    "BLIP",
+    "Attention",
+    "Eye",
+    "Kept",
+    "Labelled",
+    "Layer",
+    "Reader",
+    "capfilt",
+    "follow",
+    "hard_negatives",
+    "itc_loss",
+    "itm_loss",
+    "lm_loss",
+    "match_score",
+    "match_table",
+    "momentum_targets",
+    "rerank",
+    "shortlist",
+]

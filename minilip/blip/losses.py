@@ -17,7 +17,7 @@ FLOOR = 1e-4  # added to the probability of each negative, so that none is out o
 
 
 @_check.full_precision
-def soft_targets(
+def momentum_targets(
     queries: Tensor, keys: Tensor, temperature: float | Tensor, alpha: float, same: Tensor | None = None
 ) -> Tensor:
     r"""What a query should find: its own key, and a little all that slow towers hold for like it.
@@ -99,9 +99,7 @@ def itc_loss(
 
 
 @torch.no_grad()
-def hard_negatives(
-    similarity: Tensor, generator: torch.Generator | None = None, same: Tensor | None = None
-) -> Tensor:
+def hard_negatives(similarity: Tensor, generator: torch.Generator | None = None, same: Tensor | None = None) -> Tensor:
     r"""For each row a wrong column, the likelier the more similar it is.
 
     $$ P(j \mid i) \propto \operatorname{softmax}_j(S_{ij}) + 10^{-4}, \qquad P(j \mid i) = 0

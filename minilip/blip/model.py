@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minilip import _check
-from minilip.blip.losses import follow, hard_negatives, itc_loss, itm_loss, lm_loss, soft_targets
+from minilip.blip.losses import follow, hard_negatives, itc_loss, itm_loss, lm_loss, momentum_targets
 from minilip.blip.towers import Eye, Reader
 from minilip.nn.gather import gather
 from minilip.nn.generation import generate, with_end
@@ -35,7 +35,7 @@ class BLIP(nn.Module):
     Args:
         tokenizer: of the captions. Behind its numbers stand [END], [CLS], [ENC] and [DEC].
         size: height and width of the pictures.
-        dim, depth, heads: D, layers of the reader, heads of both; `looks`: Transformer layers of the eye.
+        dim, depth, heads: D, layers of the reader, heads of both.
         embedding: E.
         queue: Q, the keys of past batches that contrast keeps.
         momentum: mu of the slow copies.
@@ -46,6 +46,7 @@ class BLIP(nn.Module):
     """
 
     step: Tensor
+    filled: Tensor
     image_queue: Tensor
     text_queue: Tensor
     token_queue: Tensor
@@ -57,7 +58,6 @@ class BLIP(nn.Module):
         dim: int = 64,
         depth: int = 2,
         heads: int = 4,
-        looks: int = 1,
         embedding: int = 64,
         queue: int = 256,
         momentum: float = 0.99,
@@ -72,7 +72,7 @@ class BLIP(nn.Module):
             _check.fail("weights", "three of at least 0, not all 0", weights)
         self.tokenizer, self.momentum, self.alpha, self.ramp, self.weights = tokenizer, momentum, alpha, ramp, weights
         self.end, self.cls, self.enc, self.dec = (len(tokenizer) + i for i in range(4))
-        self.eye = Eye(size, dim, looks, heads)
+        self.eye = Eye(size, dim, heads)
         self.reader = Reader(len(tokenizer) + 4, tokenizer.length + 1, dim, depth, heads)
         self.image_map, self.text_map = (nn.Linear(dim, embedding, bias=False) for _ in range(2))
         self.match_head = nn.Linear(dim, 1)
@@ -80,11 +80,12 @@ class BLIP(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # log 1 / tau
         self.slow = deepcopy(nn.ModuleList([self.eye, self.reader, self.image_map, self.text_map]))
         self.slow.requires_grad_(False)
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        for name in ("image_queue", "text_queue"):
-            self.register_buffer(name, torch.zeros(0, embedding))
-        self.register_buffer("token_queue", torch.zeros(0, tokenizer.length, dtype=torch.int64))
         self.queue = queue
+        for name in ("step", "filled"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+        for name in ("image_queue", "text_queue"):
+            self.register_buffer(name, torch.zeros(queue, embedding))
+        self.register_buffer("token_queue", torch.zeros(queue, tokenizer.length, dtype=torch.int64))
 
     # ---- the three roles ---------------------------------------------------------------------------------------------
 
@@ -98,7 +99,11 @@ class BLIP(nn.Module):
 
     def match(self, images: Tensor, tokens: Tensor) -> Tensor:
         """Words beside a picture, read at [ENC]: log-odds that caption i belongs to picture i. -> (B,)"""
-        return self._match(self.reader.look(self.eye(images)), tokens)
+        return self.match_seen(self.reader.look(self.eye(images)), tokens)
+
+    def match_seen(self, picture: Picture, tokens: Tensor) -> Tensor:
+        """As `match`, of pictures that the reader has looked at already. -> (B,)"""
+        return self.match_head(self.reader(self._led(tokens, self.enc), picture)[0][:, 0]).squeeze(1)
 
     def log_likelihood(self, images: Tensor, tokens: Tensor) -> Tensor:
         """Words about a picture, behind [DEC]: log P(t_i | i) in nats, summed over the words and the end. -> (B,)"""
@@ -166,17 +171,24 @@ class BLIP(nn.Module):
         with torch.no_grad():
             v = unit(image_map(eye(images)[:, 0]))  # (B, E)
             t = unit(text_map(reader(self._led(tokens, self.cls))[0][:, 0]))
-            image_keys, text_keys = torch.cat([v, self.image_queue]), torch.cat([t, self.text_queue])  # (B + Q, E)
-            same = (tokens[:, None] == torch.cat([tokens, self.token_queue])).all(dim=2)  # (B, B + Q)
+            n = int(self.filled)  # Q, once the queue is full
+            image_keys, text_keys = torch.cat([v, self.image_queue[:n]]), torch.cat([t, self.text_queue[:n]])
+            same = (tokens[:, None] == torch.cat([tokens, self.token_queue[:n]])).all(dim=2)  # (B, B + Q)
             tau, alpha = 1 / self.logit_scale.exp(), self.alpha * min(1.0, int(self.step) / self.ramp)
-            to_text, to_image = soft_targets(v, text_keys, tau, alpha, same), soft_targets(t, image_keys, tau, alpha, same)
+            to_text = momentum_targets(v, text_keys, tau, alpha, same)  # (B, B + Q)
+            to_image = momentum_targets(t, image_keys, tau, alpha, same)
         loss = itc_loss(image, text, image_keys, text_keys, to_text, to_image, 1 / self.logit_scale.exp())
         if self.training:
-            self.step += 1
-            self.image_queue = torch.cat([gather(v), self.image_queue])[: self.queue]  # the oldest fall out
-            self.text_queue = torch.cat([gather(t), self.text_queue])[: self.queue]
-            self.token_queue = torch.cat([gather(tokens), self.token_queue])[: self.queue]
+            self._enqueue(gather(v), gather(t), gather(tokens))
         return loss
+
+    def _enqueue(self, v: Tensor, t: Tensor, tokens: Tensor) -> None:
+        """The newest keys come first, the oldest fall out; B need not divide Q."""
+        self.image_queue = torch.cat([v, self.image_queue])[: self.queue]
+        self.text_queue = torch.cat([t, self.text_queue])[: self.queue]
+        self.token_queue = torch.cat([tokens, self.token_queue])[: self.queue]
+        self.filled = (self.filled + len(v)).clamp(max=self.queue)
+        self.step += 1
 
     def _hard(self, picture: Picture, tokens: Tensor, similarity: Tensor, same: Tensor) -> Tensor:
         """ITM: each caption with its picture and with a hard wrong one, and each picture with a hard wrong caption."""
@@ -184,12 +196,8 @@ class BLIP(nn.Module):
         wrong_text = hard_negatives(similarity.detach(), same=same)  # (B,) for each picture
         own = torch.arange(len(tokens), device=tokens.device)
         seen, read = torch.cat([own, wrong_image, own]), torch.cat([own, own, wrong_text])  # (3 B,)
-        log_odds = self._match([(k[seen], v[seen]) for k, v in picture], tokens[read])  # (3 B,)
+        log_odds = self.match_seen([(k[seen], v[seen]) for k, v in picture], tokens[read])  # (3 B,)
         return itm_loss(*log_odds.chunk(3))
-
-    def _match(self, picture: Picture, tokens: Tensor) -> Tensor:
-        """(B,) log-odds, read at [ENC]."""
-        return self.match_head(self.reader(self._led(tokens, self.enc), picture)[0][:, 0]).squeeze(1)
 
     def _next(self, picture: Picture, tokens: Tensor) -> Tensor:
         """(B, 1 + L, V) logits of the word behind [DEC] and behind each word."""

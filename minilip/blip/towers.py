@@ -10,48 +10,13 @@ import math
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from minilip import _check
+from minilip.mae import sincos_positions
 from minilip.nn.text import check_tokens
 from minilip.nn.tokenizer import PAD
-from minilip.nn.transformer import Block
 from minilip.nn.vision import check_images
-
-
-class Eye(nn.Module):
-    """Three convolutions make a grid of places, a Transformer lets them look at each other. (B, 3, H, W) -> (B, P, D)
-
-    Token 0 stands for the whole picture; the others are the (H / 4) x (W / 4) places, row by row.
-    """
-
-    def __init__(self, size: int = 32, dim: int = 64, depth: int = 1, heads: int = 4):
-        super().__init__()
-        for name, value in (("size", size), ("dim", dim), ("depth", depth), ("heads", heads)):
-            _check.count(name, value)
-        if size % 4:
-            _check.fail("size", "a multiple of 4 pixels", size)
-        self.size, self.dim, self.side = size, dim, size // 4
-        layers: list[nn.Module] = []
-        for before, after, stride in ((3, dim // 2, 2), (dim // 2, dim, 2), (dim, dim, 1)):
-            layers += [
-                nn.Conv2d(before, after, 3, stride, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(),
-            ]
-        self.stem = nn.Sequential(*layers).to(memory_format=torch.channels_last)
-        self.whole = nn.Parameter(0.02 * torch.randn(dim))
-        self.position = nn.Parameter(0.2 * torch.randn(1 + self.side**2, dim))
-        self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim)
-
-    def forward(self, images: Tensor) -> Tensor:
-        check_images(images, self.size)
-        grid = self.stem(images.contiguous(memory_format=torch.channels_last))  # (B, D, H / 4, W / 4)
-        x = rearrange(grid, "b d h w -> b (h w) d")
-        x = torch.cat([self.whole.expand(len(x), 1, -1), x], dim=1) + self.position  # (B, P, D)
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x)
 
 
 class Attention(nn.Module):
@@ -62,6 +27,9 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
+        _check.count("dim", dim)
+        if dim % _check.count("heads", heads):
+            _check.fail("dim", f"a multiple of {heads} heads", dim)
         self.heads = heads
         self.norm = nn.LayerNorm(dim)
         self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
@@ -85,6 +53,70 @@ class Attention(nn.Module):
         return x + self.out(rearrange(weights @ v, "b h l d -> b l (h d)")), weights
 
 
+class Eye(nn.Module):
+    """Four convolutions make a grid of places, one attention sums them up. (B, 3, H, W) -> (B, 1 + P, D)
+
+    Token 0 stands for the whole picture, as the [CLS] of a Vision Transformer does; the others are the
+    (H / 4) x (W / 4) places, row by row. They do not look at each other: each says what is there, and where that is.
+    """
+
+    def __init__(self, size: int = 32, dim: int = 64, heads: int = 4):
+        super().__init__()
+        for name, value in (("size", size), ("dim", dim)):
+            _check.count(name, value)
+        if size % 4 or dim % 4:
+            _check.fail("size and dim", "multiples of 4", f"{size} and {dim}")
+        self.size, self.dim, self.side = size, dim, size // 4
+        layers: list[nn.Module] = []
+        for before, after, stride in ((3, dim // 2, 2), (dim // 2, dim, 1), (dim, dim, 2), (dim, dim, 1)):
+            layers += [
+                nn.Conv2d(before, after, 3, stride, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
+        self.stem = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.position = nn.Parameter(sincos_positions(self.side, dim))
+        self.norm = nn.LayerNorm(dim)
+        self.sums_up, self.mlp = Attention(dim, heads), _mlp(dim)
+        self.whole_norm = nn.LayerNorm(dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        check_images(images, self.size)
+        grid = self.stem(images.contiguous(memory_format=torch.channels_last))  # (B, D, H / 4, W / 4)
+        places = self.norm(rearrange(grid, "b d h w -> b (h w) d") + self.position)  # (B, P, D)
+        whole, _ = self.sums_up(places.amax(dim=1, keepdim=True), self.sums_up.keys(places))  # (B, 1, D)
+        return torch.cat([self.whole_norm(whole + self.mlp(whole)), places], dim=1)  # (B, 1 + P, D)
+
+
+class Labelled(nn.Module):
+    """An eye's convolutions under labels: what it starts from, as BLIP's does from a network trained on ImageNet.
+
+    The largest answer of each unit over the places goes to a linear map for each kind of label. What is in a few places
+    then gets all of the gradient; of a mean over 64 places it would get a sixty-fourth.
+
+    Args:
+        eye: whose `stem` learns; nothing else of it does.
+        classes: of each kind of label, such as 8 colours and 3 shapes.
+    """
+
+    def __init__(self, eye: Eye, classes: tuple[int, ...]):
+        super().__init__()
+        for k in classes:
+            _check.count("classes", k)
+        self.stem, self.heads = eye.stem, nn.ModuleList(nn.Linear(eye.dim, k) for k in classes)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> logits of each kind of label, (B, K) each"""
+        check_images(images)
+        found = self.stem(images.contiguous(memory_format=torch.channels_last)).amax(dim=(2, 3))  # (B, D)
+        return [head(found) for head in self.heads]
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """(images, labels (B, kinds)) -> the sum of the cross-entropies."""
+        images, labels = batch
+        return sum(F.cross_entropy(x, y) for x, y in zip(self(images), labels.T, strict=True)), {}
+
+
 class Layer(nn.Module):
     """One layer for three roles: two self-attentions, one cross-attention, one feed-forward net."""
 
@@ -92,7 +124,7 @@ class Layer(nn.Module):
         super().__init__()
         self.reads, self.writes = Attention(dim, heads), Attention(dim, heads)  # in both directions; backwards only
         self.looks = Attention(dim, heads)  # at the picture
-        self.mlp = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.mlp = _mlp(dim)
 
     def forward(
         self, x: Tensor, visible: Tensor, writes: bool, picture: tuple[Tensor, Tensor] | None
@@ -117,9 +149,6 @@ class Reader(nn.Module):
         super().__init__()
         for name, value in (("vocabulary", vocabulary), ("length", length), ("dim", dim), ("depth", depth)):
             _check.count(name, value)
-        _check.count("heads", heads)
-        if dim % heads:
-            _check.fail("dim", f"a multiple of {heads} heads", dim)
         self.vocabulary, self.length, self.dim = vocabulary, length, dim
         self.embed = nn.Embedding(vocabulary, dim)
         self.position = nn.Parameter(0.2 * torch.randn(length, dim))
@@ -148,3 +177,7 @@ class Reader(nn.Module):
             if weights is not None:
                 seen.append(weights)
         return self.norm(x), seen
+
+
+def _mlp(dim: int) -> nn.Sequential:
+    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
