@@ -49,6 +49,8 @@ STUDIES = {  # name -> where its `Study` stands
     "robustness": ("minilip.studies.lie.robustness", "STUDY"),
     "orbits": ("minilip.studies.lie.route", "STUDY"),
     "rotation-and-scale": ("minilip.studies.lie.scale", "STUDY"),
+    "blip": ("minilip.studies.blip.losses", "STUDY"),
+    "blip-cleaning": ("minilip.studies.blip.cleaning", "STUDY"),
     "protoclip": ("minilip.studies.protoclip.emoji", "STUDY"),
     "protoclip-anchors": ("minilip.studies.protoclip.emoji", "ANCHORS"),
     "prolip": ("minilip.studies.prolip.scenes", "STUDY"),

@@ -16,6 +16,7 @@ from minilip.nn.tokenizer import Tokenizer
 from minilip.training import fit
 
 SIZE, BATCH, LR = 32, 64, 3e-3
+TWINS = 32  # of a batch's scenes that show the objects of another one again, in a relation of their own
 WARM = 300  # steps under labels, of the eye's convolutions alone
 SEEDS = {"val": 1_000, "test": 2_000}  # of the scenes that are examined; training draws from the seeds of the runs
 FOILS = ("colours swapped", "shapes swapped", "relation turned", "one colour", "one shape")
@@ -32,9 +33,20 @@ def captions(latents: Latents) -> list[str]:
     return WORLD.caption(latents, detail=2)
 
 
+def album(generator: torch.Generator, n: int = BATCH, twins: int = TWINS) -> Latents:
+    """n fresh scenes; the last `twins` of them show the objects of the first ones once more, elsewhere."""
+    latents = WORLD.sample(n, generator)
+    if not twins:
+        return latents
+    again = {
+        name: torch.cat([x[:-twins], x[:twins]]) for name, x in (("colour", latents.colour), ("shape", latents.shape))
+    }
+    return latents.with_(**again)
+
+
 def batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """BATCH fresh scenes and their captions."""
-    latents = WORLD.sample(BATCH, generator)
+    """Fresh scenes and their captions."""
+    latents = album(generator)
     return WORLD.render(latents), tokenizer()(captions(latents), generator.device)
 
 
