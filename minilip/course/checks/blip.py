@@ -48,9 +48,7 @@ def _contrast_loop(image, text, image_keys, text_keys, temperature, alpha):
 
 def _contrasted(sizes, scale=1.0):
     def inputs(g):
-        return [
-            (*(scale * unit(g, n, d) for n in (b, b, b + q, b + q)), tau, alpha) for b, q, d, tau, alpha in sizes
-        ]
+        return [(*(scale * unit(g, n, d) for n in (b, b, b + q, b + q)), tau, alpha) for b, q, d, tau, alpha in sizes]
 
     return inputs
 
@@ -348,7 +346,9 @@ def _sentences(scale):
             lengths[1] = n - 1
             targets = torch.randint(1, v, (b, n), generator=g)
             behind = torch.arange(n) >= lengths[:, None]
-            found.append((scale * torch.randn(b, n, v, generator=g), targets.masked_fill(behind, 0), lengths, smoothing))
+            found.append(
+                (scale * torch.randn(b, n, v, generator=g), targets.masked_fill(behind, 0), lengths, smoothing)
+            )
         return found
 
     return inputs
@@ -366,7 +366,10 @@ def _lm(logits, targets, lengths, smoothing):
 
 def _by_row(logits, targets, lengths, smoothing):
     return torch.stack(
-        [F.cross_entropy(x[:n], t[:n], label_smoothing=smoothing) for x, t, n in zip(logits, targets, lengths, strict=True)]
+        [
+            F.cross_entropy(x[:n], t[:n], label_smoothing=smoothing)
+            for x, t, n in zip(logits, targets, lengths, strict=True)
+        ]
     ).mean()
 
 
