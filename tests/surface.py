@@ -88,7 +88,21 @@ B, D, K = 4, 6, 3  # batch, dimension, groups
 
 def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> dict[str, Case]:
     """Valid arguments on a device. Sizes are as small as they can be; all tensors are new."""
-    from minilip import clip, cpc, evaluation, hypersphere, infonce, lie, mae, prolip, protoclip, simclr, tiled, vicreg
+    from minilip import (
+        blip,
+        clip,
+        cpc,
+        evaluation,
+        hypersphere,
+        infonce,
+        lie,
+        mae,
+        prolip,
+        protoclip,
+        simclr,
+        tiled,
+        vicreg,
+    )
     from minilip.data import gaussians, motion, reading, scenes
     from minilip.data import latents as latent
     from minilip.nn import (
@@ -153,6 +167,13 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
     pair = on(clip.CLIP(**towers(), dim=D))
     group = on(protoclip.ProtoCLIP(**towers(), dim=D, k=K, projected=5, hidden=7))
     spread = on(prolip.ProLIP(**towers(), dim=D, batch=B))
+    sees = on(blip.BLIP(tokens, 16, dim=8, depth=1, heads=2, embedding=D, queue=6))
+    asked = {"images": pictures, "tokens": sentences}
+    looked = [(k.detach(), v.detach()) for k, v in sees.reader.look(sees.eye(pictures))]
+
+    def write(images: Any, top_p: Any, generator: Any) -> Any:
+        return tokens([caption or "a" for caption in sees.caption(images, top_p, generator)])
+
     masked = on(mae.MAE(16, 4, 16, 1, 2, 8, 1))
     views = on(simclr.SimCLR(ConvNet(4), D))
     sphere = on(hypersphere.Hypersphere(ConvNet(4), D))
@@ -286,6 +307,72 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "ProtoCLIP.loss": C(group.loss, {"batch": (pictures, sentences)}, ("batch",)),
         "ProtoCLIP.set_extra_state": C(group.set_extra_state, {"state": {"groups": {}, "place": {}}}, ("state",)),
         "Episodes": C(draw, {"generator": make()}),
+        # BLIP
+        "momentum_targets": C(
+            blip.momentum_targets, {"queries": unit(B, D), "keys": unit(7, D), "temperature": 0.3, "alpha": 0.4}
+        ),
+        "itc_loss": C(
+            blip.itc_loss,
+            {
+                "image": unit(B, D),
+                "text": unit(B, D),
+                "image_keys": unit(7, D),
+                "text_keys": unit(7, D),
+                "image_targets": normal(B, 7).softmax(dim=1),
+                "text_targets": normal(B, 7).softmax(dim=1),
+                "temperature": 0.3,
+            },
+        ),
+        "hard_negatives": C(blip.hard_negatives, {"similarity": normal(B, B), "generator": make()}),
+        "itm_loss": C(blip.itm_loss, {"positive": normal(B), "negative_image": normal(B), "negative_text": normal(B)}),
+        "lm_loss": C(
+            blip.lm_loss,
+            {"logits": normal(B, 3, 5), "targets": whole(5, B, 3), "lengths": whole(3, B) + 1, "smoothing": 0.1},
+        ),
+        "follow": C(
+            blip.follow, {"slow": on(nn.Linear(2, 2)), "fast": on(nn.Linear(2, 2)), "momentum": 0.9}, ("slow", "fast")
+        ),
+        "BLIP": C(blip.BLIP, {"tokenizer": tokens, "size": 8, "dim": 8, "depth": 1, "heads": 2}, ("tokenizer",)),
+        "BLIP.encode_image": C(sees.encode_image, {"images": pictures}),
+        "BLIP.encode_text": C(sees.encode_text, {"tokens": sentences}),
+        "BLIP.match": C(sees.match, asked),
+        "BLIP.match_seen": C(sees.match_seen, {"picture": looked, "tokens": sentences}, ("picture",)),
+        "BLIP.log_likelihood": C(sees.log_likelihood, asked),
+        "BLIP.caption": C(write, {"images": pictures, "top_p": 0.9, "generator": make()}),
+        "BLIP.attention": C(sees.attention, {**asked, "writes": True}, ("writes",)),
+        "BLIP.loss": C(sees.loss, {"batch": (pictures, sentences)}, ("batch",)),
+        "Eye": C(blip.Eye, {"size": 8, "dim": 8, "heads": 2}),
+        "Eye.forward": C(sees.eye, {"images": pictures}),
+        "Labelled": C(blip.Labelled, {"eye": sees.eye, "classes": (3, 2)}, ("eye", "classes")),
+        "Labelled.forward": C(on(blip.Labelled(blip.Eye(16, 8, 2), (3, 2))), {"images": pictures}),
+        "Labelled.loss": C(
+            on(blip.Labelled(blip.Eye(16, 8, 2), (3, 2))).loss, {"batch": (pictures, whole(2, B, 2))}, ("batch",)
+        ),
+        "Reader": C(blip.Reader, {"vocabulary": 9, "length": 5, "dim": 8, "depth": 1, "heads": 2}),
+        "Reader.look": C(sees.reader.look, {"places": normal(B, 3, 8)}),
+        "Reader.forward": C(on(blip.Reader(9, 5, 8, 1, 2)), {"tokens": whole(9, B, 5)}),
+        "Kept": C(
+            blip.Kept,
+            {"picture": whole(3, 2), "tokens": whole(9, 2, 5), "written": whole(2, 2) > 0},
+            ("picture", "tokens", "written"),
+        ),
+        "match_score": C(blip.match_score, {"model": sees, **asked, "batch": 3}, ("model",)),
+        "capfilt": C(
+            blip.capfilt,
+            {
+                "captioner": sees,
+                "judge": sees,
+                **asked,
+                "generator": make(),
+                "top_p": 0.9,
+                "threshold": -99.0,
+                "batch": 3,
+            },
+            ("captioner", "judge"),
+        ),
+        "match_table": C(blip.match_table, {"model": sees, **asked, "batch": 3}, ("model",)),
+        "shortlist": C(blip.shortlist, {"similarity": normal(B, 5), "k": 2}),
+        "rerank": C(blip.rerank, {"similarity": normal(B, 5), "matching": normal(B, 5), "k": 2}),
         # ProLIP
         "csd": C(model.csd, two()),
         "ppcl_loss": C(model.ppcl_loss, {**two(), "logit_scale": 3.0, "logit_bias": -1.0}),

@@ -82,6 +82,7 @@ RIGHT = {
     ("mfcc", "spectrum"): {"one dimension more"},
     ("with_end", "tokens"): {"too large"},  # neither knows how many words there are
     ("generate", "start"): {"too large"},
+    ("hard_negatives", "generator"): {"None"},
     ("words", "sentence"): {"unknown"},
     ("Tokenizer.unknown", "sentence"): {"unknown"},
     ("NGrams.unknown", "sentence"): {"unknown"},

@@ -4,15 +4,13 @@ from minilip.blip.filtering import Kept, capfilt, match_score
 from minilip.blip.losses import follow, hard_negatives, itc_loss, itm_loss, lm_loss, momentum_targets
 from minilip.blip.model import BLIP
 from minilip.blip.searching import match_table, rerank, shortlist
-from minilip.blip.towers import Attention, Eye, Labelled, Layer, Reader
+from minilip.blip.towers import Eye, Labelled, Reader
 
 __all__ = [
     "BLIP",
-    "Attention",
     "Eye",
     "Kept",
     "Labelled",
-    "Layer",
     "Reader",
     "capfilt",
     "follow",

@@ -15,6 +15,7 @@ from torch import Tensor
 from minilip import _check
 from minilip.blip.model import BLIP
 from minilip.nn.modes import evaluating
+from minilip.nn.text import check_tokens
 
 
 class Kept(NamedTuple):
@@ -29,7 +30,8 @@ class Kept(NamedTuple):
 def match_score(model: BLIP, images: Tensor, tokens: Tensor, batch: int = 256) -> Tensor:
     """What `model.match` says of many pairs, `batch` at a time, in eval mode. (N, 3, H, W), (N, L) -> (N,) log-odds"""
     _check.pictures("images", images)
-    _check.count("batch", batch)
+    check_tokens(tokens, len(model.tokenizer))
+    batch = _check.count("batch", batch)
     if len(tokens) != len(images):
         _check.fail("tokens", f"a row for each of {len(images)} images", len(tokens))
     with evaluating(model):
@@ -70,8 +72,10 @@ def capfilt(
 
     Source: Li et al. 2022, section 3.3 and figure 3; lesson 09.
     """
+    _check.pictures("images", images)
     _check.generator("generator", generator, images.device)
     _check.number("threshold", threshold)
+    batch = _check.count("batch", batch)
     web = match_score(judge, images, tokens, batch) > threshold  # (N,)
     sentences = [s for part in images.split(batch) for s in captioner.caption(part, top_p, generator)]
     said = captioner.tokenizer([s or "[UNK]" for s in sentences], images.device)  # (N, L)

@@ -21,6 +21,7 @@ from minilip.blip.towers import Eye, Reader
 from minilip.nn.gather import gather
 from minilip.nn.generation import generate, with_end
 from minilip.nn.modes import evaluating
+from minilip.nn.text import check_tokens
 from minilip.nn.tokenizer import MASK, PAD, UNK, Tokenizer
 from minilip.nn.vectors import unit
 
@@ -122,8 +123,7 @@ class BLIP(nn.Module):
 
             def next_word(tokens: Tensor) -> Tensor:
                 logits = self.word_head(self.reader(tokens, picture, writes=True)[0][:, -1])  # (B, V)
-                logits[:, [PAD, UNK, MASK]] = -torch.inf
-                return logits
+                return logits.index_fill(1, torch.tensor([PAD, UNK, MASK], device=logits.device), -torch.inf)
 
             start = torch.full((len(images), 1), self.dec, device=images.device)
             written = generate(next_word, start, self.tokenizer.length + 1, self.end, top_p, generator=generator)
@@ -205,4 +205,5 @@ class BLIP(nn.Module):
 
     def _led(self, tokens: Tensor, role: int) -> Tensor:
         """The role's token in front of each row. (B, L) -> (B, 1 + L)"""
+        check_tokens(tokens, len(self.tokenizer))
         return F.pad(tokens, (1, 0), value=role)

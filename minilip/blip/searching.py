@@ -13,6 +13,7 @@ from torch import Tensor
 from minilip import _check
 from minilip.blip.model import BLIP
 from minilip.nn.modes import evaluating
+from minilip.nn.text import check_tokens
 
 
 @torch.no_grad()
@@ -28,7 +29,8 @@ def match_table(model: BLIP, images: Tensor, tokens: Tensor, only: Tensor | None
         ValueError: not pictures, or `only` of another shape.
     """
     _check.pictures("images", images)
-    _check.count("batch", batch)
+    check_tokens(tokens, len(model.tokenizer))
+    batch = _check.count("batch", batch)
     shape = (len(images), len(tokens))
     if only is None:
         only = torch.ones(shape, dtype=torch.bool, device=images.device)

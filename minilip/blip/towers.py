@@ -19,7 +19,7 @@ from minilip.nn.tokenizer import PAD
 from minilip.nn.vision import check_images
 
 
-class Attention(nn.Module):
+class _Attention(nn.Module):
     """Attention of x to anything that has keys and values, pre-norm, its weights in the open.
 
     $$ A = \\operatorname{softmax}(Q K^\\top / \\sqrt d), \\qquad x + W_o A V $$
@@ -77,7 +77,7 @@ class Eye(nn.Module):
         self.stem = nn.Sequential(*layers).to(memory_format=torch.channels_last)
         self.position = nn.Parameter(sincos_positions(self.side, dim))
         self.norm = nn.LayerNorm(dim)
-        self.sums_up, self.mlp = Attention(dim, heads), _mlp(dim)
+        self.sums_up, self.mlp = _Attention(dim, heads), _mlp(dim)
         self.whole_norm = nn.LayerNorm(dim)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -117,13 +117,13 @@ class Labelled(nn.Module):
         return sum(F.cross_entropy(x, y) for x, y in zip(self(images), labels.T, strict=True)), {}
 
 
-class Layer(nn.Module):
+class _Layer(nn.Module):
     """One layer for three roles: two self-attentions, one cross-attention, one feed-forward net."""
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
-        self.reads, self.writes = Attention(dim, heads), Attention(dim, heads)  # in both directions; backwards only
-        self.looks = Attention(dim, heads)  # at the picture
+        self.reads, self.writes = _Attention(dim, heads), _Attention(dim, heads)  # in both directions; backwards only
+        self.looks = _Attention(dim, heads)  # at the picture
         self.mlp = _mlp(dim)
 
     def forward(
@@ -152,12 +152,13 @@ class Reader(nn.Module):
         self.vocabulary, self.length, self.dim = vocabulary, length, dim
         self.embed = nn.Embedding(vocabulary, dim)
         self.position = nn.Parameter(0.2 * torch.randn(length, dim))
-        self.layers = nn.ModuleList(Layer(dim, heads) for _ in range(depth))
+        self.layers = nn.ModuleList(_Layer(dim, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
         nn.init.normal_(self.embed.weight, std=0.2)
 
     def look(self, places: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Each layer's keys and values of pictures (B, P, D): made once, for all that is read or written about them."""
+        _check.sequences("places", places)
         return [layer.looks.keys(places) for layer in self.layers]
 
     def forward(
