@@ -76,7 +76,8 @@ my_negative_weights = check("blip.negative_weights", my_negative_weights).use
 # %%
 learned = 8 * torch.eye(64) + torch.randn(64, 64)
 left_in = (learned.softmax(dim=1) + 1e-4).diagonal().mean()
-print(f"the own pair as its own negative: {left_in:.2f} of all draws; emptied: {my_negative_weights(learned).diagonal().mean():.2f}")
+emptied = my_negative_weights(learned).diagonal().mean()
+print(f"the own pair as its own negative: {left_in:.2f} of all draws; emptied: {emptied:.2f}")
 
 # %% [markdown]
 # ## 9.3 Match
@@ -127,7 +128,7 @@ my_ignored = check("blip.ignored", my_ignored).use
 
 # %%
 constant = torch.full((5,), -math.log(2))  # log-odds of one third
-print(f"k = 2: {my_ignored(2):.4f}; your loss of a matcher that says 1/3 to all: {my_itm_loss(constant, constant, constant):.4f}")
+print(f"k = 2: {my_ignored(2):.4f}; your loss of a matcher that says 1/3: {my_itm_loss(*[constant] * 3):.4f}")
 print("more negatives:", {k: round(my_ignored(k), 3) for k in (1, 2, 5, 20)}, "- a low loss that means nothing")
 
 # %% [markdown]
@@ -289,8 +290,9 @@ if not open_:
     kept = believe(log_odds)
     precision = source.true[kept].float().mean().item() if kept.any() else float("nan")
     print(f"captions right in everything: {agreement(mine.caption(shown), source.latents)['all'].float().mean():.2f}")
-    print(f"true before: {source.true.float().mean():.2f}; after your filter: {precision:.2f}, recall {kept[source.true].float().mean():.2f}")
-    print(f"kept of others' captions {kept[source.kind == 1].float().mean():.2f}, of those wrong in one thing {kept[source.kind == 2].float().mean():.2f}")
+    recall, far, near = (kept[of].float().mean() for of in (source.true, source.kind == 1, source.kind == 2))
+    print(f"true before: {source.true.float().mean():.2f}; after your filter: {precision:.2f}, recall {recall:.2f}")
+    print(f"kept of others' captions {far:.2f}, of those wrong in one thing {near:.2f}")
 
 # %% [markdown]
 # **Rubric.** A good answer (a) reads the three curves and says when ITM leaves 0.6365, and whether ITC left its start before; (b) gives precision *and* recall for at least three thresholds, and says which matters more when the captioner can write a new caption for each picture; (c) reports the two kinds of error apart and names the one that slips through; (d) decodes with `my_nucleus` as well and counts how many captions differ, and how many of them are wrong; (e) says what tuning on clean pairs changes, which this cell does not do.

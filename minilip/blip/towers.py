@@ -114,7 +114,8 @@ class Labelled(nn.Module):
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """(images, labels (B, kinds)) -> the sum of the cross-entropies."""
         images, labels = batch
-        return sum(F.cross_entropy(x, y) for x, y in zip(self(images), labels.T, strict=True)), {}
+        each = [F.cross_entropy(x, y) for x, y in zip(self(images), labels.T, strict=True)]
+        return torch.stack(each).sum(), {}
 
 
 class _Layer(nn.Module):
@@ -159,7 +160,7 @@ class Reader(nn.Module):
     def look(self, places: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Each layer's keys and values of pictures (B, P, D): made once, for all that is read or written about them."""
         _check.sequences("places", places)
-        return [layer.looks.keys(places) for layer in self.layers]
+        return [layer.looks.keys(places) for layer in self.layers if isinstance(layer, _Layer)]
 
     def forward(
         self, tokens: Tensor, picture: list[tuple[Tensor, Tensor]] | None = None, writes: bool = False

@@ -60,6 +60,7 @@ ARMS = {
     "ITC + ITM": Arm(lm=0.0),
     "ITC + LM": Arm(itm=0.0),
     "ITC + ITM + LM": Arm(),
+    "all, longer": Arm(steps=1500),
 }
 STUDY = Study("blip", measure)
 RUNS = Arms(STUDY, ARMS, range(3))
