@@ -106,7 +106,7 @@ for name, share in wrong.items():
     print(f"{name:27} told from the truth: {share:.3f}")
 
 # %% [markdown]
-# With wrong pairs taken at random a judge without any notion of order is right in 99 of 100 cases. Nothing is left to teach it. The loss is small, and half of our question is untouched. *The wrong pairs decide what is learnt.* So BLIP takes those which it itself holds for right: hard negatives, found by contrast, asked about by match.
+# With wrong pairs taken at random a judge without any notion of order is right in more than 99 of 100 cases. Next to nothing is left to teach it, and half of our question is untouched. *The wrong pairs decide what is learnt.* So BLIP takes those which it itself holds for right: hard negatives, found by contrast, asked about by match.
 #
 # ## 3. The idea
 #
@@ -171,7 +171,7 @@ same("(2)", slow.weight, summed)
 # %% [markdown]
 # ### 4.2 Soft targets, and what they repair
 #
-# Two pictures of a batch may have the same caption, or captions that say the same. The label calls one of them right and the other wrong: a *false negative*. How often here? There are $24\cdot23\cdot4 = 2{,}208$ captions, and two of them are true of each picture ("A left of B", "B right of A"). Among 319 other candidates, $319\cdot2/2208 = 0.29$ are true by chance. On the web nobody can count them.
+# Two pictures of a batch may have the same caption, or captions that say the same. The label calls one of them right and the other wrong: a *false negative*. How often here? There are $24\cdot23\cdot4 = 2{,}208$ captions, and two of them are true of each picture ("A left of B", "B right of A"). Among 319 other candidates, $319\cdot2/2208 = 0.29$ are true by chance. (Our batches hold twins besides, section 7: one in four has the very same caption.) On the web nobody can count them.
 #
 # The slow towers have an opinion about it. ALBEF and BLIP mix it into the label:
 #
@@ -216,7 +216,7 @@ for name, alpha in (("hard label", 0.0), ("soft target", 0.4)):
 #
 # $$\mathcal L(\tfrac13) = \tfrac13\log 3 + \tfrac23\log\tfrac32 = \log 3 - \tfrac23\log 2 = 0.6365\ldots \tag{6}$$
 #
-# Remember it. "ITM stuck at 0.63" is the most common complaint about BLIP, and it says exactly this: the matcher knows how often the answer is yes, and nothing else.
+# Remember it. "Stuck at 0.63" stands in an issue report of the released code, and it says exactly this: the matcher knows how often the answer is yes, and nothing else.
 
 # %%
 # check (5): the library on the left, a two-way cross-entropy on the right
@@ -299,7 +299,7 @@ lm_floor = -a * math.log(a) - (V - 1) * eps / V * math.log(eps / V)
 same("(10)", F.cross_entropy(target.log()[None], torch.tensor([3]), label_smoothing=eps), lm_floor)
 
 # %% [markdown]
-# One more term belongs to our world. Which object comes first is decided by a coin that no picture shows. That costs $\log 2$ nats a caption, whatever the model. A caption has 8.5 words and an end on average, so expect the curve to end near the floor (10) plus some 0.07.
+# One more term belongs to our world. Which object comes first is decided by a coin that no picture shows. That costs $\log 2$ nats a caption, whatever the model. A caption has 7.5 words and an end on average, so expect the curve to end some 0.08 above the floor (10).
 #
 # ## 5. The method in twenty lines
 
@@ -404,7 +404,7 @@ print(f"{parameters(model):,} parameters learn; {slow:,} more are their slow cop
 # | 7 | the eye's four convolutions, under labels | single scenes, colour and shape | two cross-entropies | 64 | 300 | 3, one a seed |
 # | 7, 8 | all | two objects, endless | ITC + ITM + LM, weights 1 : 1 : 1 | 64, queue 256 | 900 | 1, live |
 # | 9 | all | the same | ITC; with ITM; with LM; with both | 64, queue 256 | 900; with both also 1,500 | 3 each, stored |
-# | 10 | all | 4,096 scenes, 40 % of the captions wrong | ITC + ITM + LM | 64 | 450, tuning 100 | 3 each, stored |
+# | 10 | all | 4,096 scenes, 40 % of the captions wrong | ITC + ITM + LM | 64 | 450, tuning 100 | 2 or 3 each, stored |
 #
 # Two choices need a word. *The eye does not start from nothing.* BLIP's starts from a Transformer trained on ImageNet with labels. Ours has a short time under labels too, on single objects, a few seconds long. From random weights our captioner learned colours at once and, in 600 steps, no shapes: a triangle is five pixels wide. *Half of a batch are twins:* the same two objects again, elsewhere. Photographs come in series too. Without twins a batch of 64 rarely holds two scenes that differ in their relation alone, and no negative can be drawn by (7) that the batch does not hold.
 
@@ -471,7 +471,7 @@ for k, rows in enumerate(drawn):
     print(f"nucleus {k + 1}: " + " | ".join(("" if y else "✗ ") + c for c, y in zip(rows, ok, strict=True)))
 
 # %% [markdown]
-# Greedy decoding always begins with the same object. The nucleus varies what no picture decides, who is named first, and now and then it takes a word that is wrong. BLIP uses the nucleus where variety is worth more than the last bit of certainty: to write captions for training (section 10).
+# Greedy decoding says one thing about a picture. The nucleus varies what no picture decides, who is named first, and now and then it takes a word that is wrong. BLIP uses the nucleus where variety is worth more than the last bit of certainty: to write captions for training (section 10).
 #
 # ### Where a word looks
 #
@@ -577,18 +577,21 @@ panel(judged, widgets.IntSlider(value=4, min=0, max=len(held) - 1, description="
 
 # %%
 known = losses.known()  # {arm: [result of each seed]}
-FOILS, full, long = task.FOILS, "ITC + ITM + LM", "all, longer"
-shown = [("ITC", "cosine"), ("ITC + ITM", "matched"), (full, "matched"), (long, "matched")]
+FOILS, full = task.FOILS, "ITC + ITM + LM"
+best = "all, longer" if "all, longer" in known else full
 area = {
-    f"{name}, {'cosine' if how == 'cosine' else 'matcher'}": [[run[how][k] for k in FOILS] for run in known[name]]
-    for name, how in shown
+    "ITC, cosine": ("ITC", "cosine", plot.SKY),
+    f"{full}, cosine": (full, "cosine", plot.BLUE),
+    "ITC + ITM, matcher": ("ITC + ITM", "matched", plot.ORANGE),
+    f"{full}, matcher": (full, "matched", plot.RED),
+    "all, 1,500 steps, matcher": ("all, longer", "matched", plot.PINK),
 }
+area = {label: row for label, row in area.items() if row[0] in known}
 figure, ax = plt.subplots(figsize=(8, 3.2))
-for k, ((name, rows), colour) in enumerate(
-    zip(area.items(), (plot.SKY, plot.BLUE, plot.ORANGE, plot.RED), strict=True)
-):
-    rows, at = np.array(rows), np.arange(len(FOILS)) + (k - 1.5) * 0.2  # (seeds, foils)
-    ax.bar(at, rows.mean(axis=0), 0.18, color=colour, label=name)
+for k, (label, (name, how, colour)) in enumerate(area.items()):
+    rows = np.array([[run[how][kind] for kind in FOILS] for run in known[name]])  # (seeds, foils)
+    at = np.arange(len(FOILS)) + (k - (len(area) - 1) / 2) * 0.16
+    ax.bar(at, rows.mean(axis=0), 0.15, color=colour, label=label)
     ax.plot(at, rows.T, "o", color="black", markersize=2.5)
 plot.line(ax, 0.5, "a coin")
 ax.set(ylabel="AUROC, true against wrong", ylim=(0.4, 1.02))
@@ -602,7 +605,7 @@ for name, runs in known.items():
                 what: np.mean([run["said"][way][what] for run in runs])
                 for what in ("colour", "shape", "relation", "all")
             }
-            print(f"{name:15} {way:8}", ", ".join(f"{what} {x:.3f}" for what, x in shares.items()))
+            print(f"{name:14} {way:7}", ", ".join(f"{what} {x:.3f}" for what, x in shares.items()))
 
 # %% [markdown]
 # Read the bars by kind. A caption with one wrong colour or shape is caught by the cosine alone. A swap holds the same words: there cosine and matcher part.
@@ -664,7 +667,7 @@ def mean_sd(values):
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 
-def written(what, name=long, way="greedy"):
+def written(what, name=best, way="greedy"):
     return [run["said"][way][what] for run in known[name]]
 
 
@@ -676,10 +679,10 @@ claim(
     measured=f"colour of both {mean_sd(written('colour'))}, shape of both {mean_sd(written('shape'))}, relation "
     f"{mean_sd(written('relation'))}, all {mean_sd(written('all'))}",
     holds=min(both) >= 0.9 and min(written("relation")) >= 0.85,
-    note=f"holds if every one of 3 seeds passes; 1,500 steps, 1,000 fresh scenes, greedy; after 900 steps all right "
-    f"{mean_sd(written('all', full))}, the worst seed {min(written('all', full)):.3f}",
+    note=f"holds if every one of 3 seeds passes; {losses.ARMS[best].steps} steps, 1,000 fresh scenes, greedy; after 900 "
+    f"steps all right {mean_sd(written('all', full))}, the worst seed {min(written('all', full)):.3f}",
 )
-hardest = {k: [run["matched"][k] for run in known[long]] for k in FOILS}
+hardest = {k: [run["matched"][k] for run in known[best]] for k in FOILS}
 short = {k: [run["matched"][k] for run in known[full]] for k in FOILS}
 worst = min(hardest, key=lambda k: np.mean(hardest[k]))
 claim(
@@ -706,7 +709,7 @@ claim(
 )
 
 
-def helps(id, says, with_, without, value, what, note):
+def helps(id, says, with_, without, value, what):
     difference = np.array([value(a) - value(b) for a, b in zip(known[with_], known[without], strict=True)])
     claim(
         id,
@@ -715,38 +718,30 @@ def helps(id, says, with_, without, value, what, note):
         measured=f"{what}: {mean_sd([value(r) for r in known[with_]])} against "
         f"{mean_sd([value(r) for r in known[without]])}, difference {mean_sd(difference)}",
         holds=bool(difference.mean() - 2 * difference.std(ddof=1) > 0),
-        note=note,
+        note="900 steps each, not equal time; holds if the mean of 3 seeds exceeds two standard deviations",
     )
 
 
-swapped = FOILS[:3]
-helps(
-    "blip-lm-helps-itm",
-    "describe helps match",
-    full,
-    "ITC + ITM",
-    lambda r: np.mean([r["matched"][k] for k in swapped]),
-    "AUROC of the matcher, mean of swaps and turned relation",
-    "holds if the mean of 3 seeds exceeds two standard deviations; equal steps, not equal time",
-)
-helps(
-    "blip-itm-helps-lm",
-    "match helps describe",
-    full,
-    "ITC + LM",
-    lambda r: r["said"]["greedy"]["all"],
-    "captions right in everything",
-    "holds if the mean of 3 seeds exceeds two standard deviations; equal steps, not equal time",
-)
-helps(
-    "blip-more-helps-itc",
-    "match and describe help contrast",
-    full,
-    "ITC",
-    lambda r: np.mean(np.array(r["found"]["ITC"]["captions"]) == 1),
-    "R@1 of contrast",
-    "holds if the mean of 3 seeds exceeds two standard deviations; equal steps, not equal time",
-)
+def swaps_told(run):
+    return np.mean([run["matched"][k] for k in FOILS[:3]])
+
+
+def captions_right(run):
+    return run["said"]["greedy"]["all"]
+
+
+def recall_of_contrast(run):
+    return np.mean(np.array(run["found"]["ITC"]["captions"]) == 1)
+
+
+for id, says, name, value, what in (
+    ("blip-lm-helps-itm", "describe helps match", "ITC + ITM", swaps_told, "AUROC of swaps and turned, mean"),
+    ("blip-itm-helps-lm", "match helps describe", "ITC + LM", captions_right, "captions right in everything"),
+    ("blip-more-helps-itc", "match and describe help contrast", "ITC", recall_of_contrast, "R@1 of contrast"),
+):
+    if name in known:
+        helps(id, says, full, name, value, what)
+
 others = caught["kept of others' captions"]
 precision, before = np.array(caught["precision"]), np.array(caught["true before"])
 claim(
@@ -767,14 +762,14 @@ claim(
     measured=f"captions right in everything {mean_sd(said['CapFilt'])} against {mean_sd(said['web'])}, difference "
     f"{mean_sd(difference)}; true pairs alone {mean_sd(said['true pairs alone'])}",
     holds=bool(difference.mean() - 2 * difference.std(ddof=1) > 0),
-    note="same number of steps, same eye; fresh scenes; holds if the mean of 3 seeds exceeds two standard deviations",
+    note="same number of steps, same eye; fresh scenes; holds if the mean over seeds exceeds two standard deviations",
 )
 
 # %% [markdown]
 # ## 12. Doubts
 #
 # **What the released code does differently**
-# - It learns $\tau$ itself and keeps it in $[0.001, 0.5]$. At our learning rate that would be steps of 4 % of it; we learn $\log 1/\tau$, as CLIP does.
+# - It learns $\tau$ itself, from 0.07, and keeps it in $[0.001, 0.5]$. At our learning rate that would be steps of 4 % of it; we learn $\log 1/\tau$, as CLIP does.
 # - `queue_size % (batch · processes) == 0` is asserted, and a last batch of another size stops the run: drop it, or let the queue roll by rows, as ours does.
 # - Pretraining gives each picture one positive; fine-tuning for retrieval keeps picture numbers in the queue, so that all captions of a picture count. Ours compares the captions' words.
 # - The stand-alone file for matching, `blip_itm.py`, never puts [ENC] in front of the words. It keeps [CLS], a role that the matching head was not trained with.
@@ -787,7 +782,7 @@ claim(
 # - LM near its floor from the start: the causal mask is missing (exercise 9.6). Fluent captions that have nothing to do with the picture: shuffle the pictures; the loss must rise.
 # - The same picture twice in a batch is a false negative for ITC *and* the hardest negative for ITM.
 #
-# **What is smaller here.** Three colours of the truth: our captions come from one grammar of 2,208 sentences, so "fluent" costs nothing; our eye has had labels of the very attributes that captions name; and real pictures with real captions, emoji among them, are not part of this lesson's measurements. Lesson 08 writes captions of real drawings with a frozen language model.
+# **What is smaller here.** Our captions come from one grammar of 2,208 sentences, so "fluent" costs nothing. Our eye has had labels of the very attributes that captions name. Real pictures with real captions, emoji among them, are *not* part of this lesson's measurements. Lesson 08 writes captions of real drawings with a frozen language model.
 #
 # **Read on:** lesson 10 asks contrast, match and describe the questions of ARO and SugarCrepe, and what a blind language model answers.
 #

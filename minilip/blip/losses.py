@@ -39,7 +39,7 @@ def momentum_targets(
         ValueError: shapes that do not fit, numbers that are not finite, tau <= 0, alpha out of range, a query without
             a key of its own.
 
-    Source: Li et al. 2021, eq. 6; in BLIP alpha is 0.4; lesson 09.
+    Source: Li et al. 2021 (ALBEF), momentum distillation; in BLIP alpha is 0.4; lesson 09.
     """
     _pair(queries, keys)
     _check.positive("temperature", temperature)
@@ -83,7 +83,7 @@ def itc_loss(
     Raises:
         ValueError: shapes that do not fit, numbers that are not finite, rows that do not sum to 1, tau <= 0.
 
-    Source: Li et al. 2021, eq. 2 and 6; lesson 09.
+    Source: Li et al. 2021 (ALBEF), image-text contrastive learning; lesson 09.
     """
     _check.paired("image", image, "text", text)
     _pair(image, image_keys)
