@@ -679,8 +679,8 @@ claim(
     measured=f"colour of both {mean_sd(written('colour'))}, shape of both {mean_sd(written('shape'))}, relation "
     f"{mean_sd(written('relation'))}, all {mean_sd(written('all'))}",
     holds=min(both) >= 0.9 and min(written("relation")) >= 0.85,
-    note=f"holds if every one of 3 seeds passes; {losses.ARMS[best].steps} steps, 1,000 fresh scenes, greedy; after 900 "
-    f"steps all right {mean_sd(written('all', full))}, the worst seed {min(written('all', full)):.3f}",
+    note=f"holds if every one of 3 seeds passes; {losses.ARMS[best].steps} steps, 1,000 fresh scenes, greedy; "
+    f"after 900 steps all right {mean_sd(written('all', full))}, the worst seed {min(written('all', full)):.3f}",
 )
 hardest = {k: [run["matched"][k] for run in known[best]] for k in FOILS}
 short = {k: [run["matched"][k] for run in known[full]] for k in FOILS}

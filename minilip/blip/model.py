@@ -172,14 +172,15 @@ class BLIP(nn.Module):
             v = unit(image_map(eye(images)[:, 0]))  # (B, E)
             t = unit(text_map(reader(self._led(tokens, self.cls))[0][:, 0]))
             n = int(self.filled)  # Q, once the queue is full
-            image_keys, text_keys = torch.cat([v, self.image_queue[:n]]), torch.cat([t, self.text_queue[:n]])
-            same = (tokens[:, None] == torch.cat([tokens, self.token_queue[:n]])).all(dim=2)  # (B, B + Q)
+            new = gather(v), gather(t), gather(tokens)  # of all processes; B below counts them all
+            image_keys, text_keys = torch.cat([new[0], self.image_queue[:n]]), torch.cat([new[1], self.text_queue[:n]])
+            same = (tokens[:, None] == torch.cat([new[2], self.token_queue[:n]])).all(dim=2)  # (B, B + Q)
             tau, alpha = 1 / self.logit_scale.exp(), self.alpha * min(1.0, int(self.step) / self.ramp)
             to_text = momentum_targets(v, text_keys, tau, alpha, same)  # (B, B + Q)
             to_image = momentum_targets(t, image_keys, tau, alpha, same)
         loss = itc_loss(image, text, image_keys, text_keys, to_text, to_image, 1 / self.logit_scale.exp())
         if self.training:
-            self._enqueue(gather(v), gather(t), gather(tokens))
+            self._enqueue(*new)
         return loss
 
     def _enqueue(self, v: Tensor, t: Tensor, tokens: Tensor) -> None:
