@@ -58,7 +58,7 @@ def _soft_ce(logits, target):
 
 
 def _sides(change=None, keys=None, own=None, ce=_soft_ce):
-    """`contrast` with a part replaced: targets(slow logits, alpha), keys(k, b), the label's weight, the cross-entropy."""
+    """`contrast` with a part replaced: what is made of slow logits, the keys, the label's weight, the cross-entropy."""
 
     def loss(image, text, image_keys, text_keys, tau, alpha):
         total = 0.0
@@ -113,8 +113,8 @@ _CONTRAST = Exercise(
     hints=(
         "Two tables of logits: fast queries against slow keys for the loss, slow queries (the first B slow keys of the "
         "queries' own modality) against the same keys for the targets.",
-        "target = alpha * softmax(slow table) + (1 - alpha) * eye(B, B + Q), without a gradient. The queue has no label.",
-        "F.cross_entropy(logits, target) takes probabilities. Pictures ask text_keys, captions ask image_keys; the mean "
+        "target = alpha * softmax(slow table) + (1 - alpha) * eye(B, B + Q), no gradient. The queue has no label.",
+        "F.cross_entropy(logits, target) takes probabilities. Pictures ask text_keys, captions image_keys; the mean "
         "of both.",
     ),
     misconceptions=(
@@ -123,7 +123,7 @@ _CONTRAST = Exercise(
         Misconception("hard targets", slips.left_out(5, 0.0),
             "Your targets are one-hot. A share alpha of each comes from the slow towers."),
         Misconception("soft targets only", slips.left_out(5, 1.0),
-            "Your targets come from the slow towers alone. The label keeps a share of 1 - alpha, or they follow nobody."),
+            "Your targets come from the slow towers alone. The label keeps a share of 1 - alpha."),
         Misconception("shares exchanged", slips.argument(5, lambda a: 1 - a),
             "You gave alpha to the label. It is the share of the slow towers."),
         Misconception("label added whole", _sides(own=lambda a: 1.0),
@@ -182,7 +182,9 @@ def _quotient(x):
 
 _NEGATIVES = Exercise(
     library=negative_weights, reference=_weights_loop,
-    inputs=lambda g: [(s * torch.randn(b, b, generator=g) + k * torch.eye(b),) for b, s, k in ((2, 1, 0), (4, 2, 2), (6, 3, 5))],
+    inputs=lambda g: [
+        (s * torch.randn(b, b, generator=g) + k * torch.eye(b),) for b, s, k in ((2, 1, 0), (4, 2, 2), (6, 3, 5))
+    ],
     extreme=lambda g: [(150 * torch.randn(4, 4, generator=g),), (200 * torch.eye(3),)],
     stability="A logit of 150 has no exponential in float32. And where the own pair has it all, the others keep 1e-4 "
     "each: without it there is nothing left to draw from.",
@@ -207,8 +209,8 @@ _NEGATIVES = Exercise(
             "all of the probability has nothing to draw from."),
         Misconception("diagonal emptied before the softmax",
             lambda x: _shares((x.masked_fill(_eye(x), -torch.inf).softmax(1) + 1e-4).masked_fill(_eye(x), 0)),
-            "You take the own pair out before the softmax. In the released code it is still in: where the model is sure "
-            "of the pair, the floor then weighs more, and negatives become easier."),
+            "You take the own pair out before the softmax. In the released code it is still in: where the model is "
+            "sure of the pair, the floor then weighs more, and negatives become easier."),
         Misconception("down the columns",
             lambda x: _shares((x.softmax(0) + 1e-4).masked_fill(_eye(x), 0)),
             "Your softmax runs down the columns. Each row draws a column."),
@@ -251,8 +253,8 @@ _ITM = Exercise(
     naive=(lambda p, n, m: -torch.cat([p.sigmoid().log(), (1 - n.sigmoid()).log(), (1 - m.sigmoid()).log()]).mean(),
            lambda p, n, m: torch.cat([(1 + (-p).exp()).log(), (1 + n.exp()).log(), (1 + m.exp()).log()]).mean()),
     hints=(
-        "Three questions an item: its pair (yes), a wrong picture (no), a wrong caption (no). How probable is the right "
-        "answer to each?",
+        "Three questions an item: its pair (yes), a wrong picture (no), a wrong caption (no). How probable is the "
+        "right answer to each?",
         "sigmoid(m) for yes, sigmoid(-m) for no. Minus the logarithm, and the mean over all 3 B questions.",
         "-F.logsigmoid(torch.cat([positive, -negative_image, -negative_text])).mean()",
     ),
@@ -407,7 +409,8 @@ _LM = Exercise(
         "F.cross_entropy(logits[real], targets[real], label_smoothing=smoothing)",
     ),
     misconceptions=(
-        Misconception("padding learned", lambda x, t, n, e: F.cross_entropy(x.flatten(0, 1), t.flatten(), label_smoothing=e),
+        Misconception("padding learned",
+            lambda x, t, n, e: F.cross_entropy(x.flatten(0, 1), t.flatten(), label_smoothing=e),
             "Your loss teaches the model to write padding behind the end. What stands behind a row's length counts for "
             "nothing."),
         Misconception("divides by all positions", lambda x, t, n, e: lm_loss(x, t, n, e) * n.sum() / t.numel(),
@@ -482,9 +485,12 @@ def _cut(logits, keep):
 
 _NUCLEUS = Exercise(
     library=kept, reference=_kept_loop,
-    inputs=lambda g: [(s * torch.randn(b, v, generator=g), p) for b, v, s, p in ((2, 5, 1.0, 0.7), (4, 8, 2.0, 0.9), (6, 12, 0.5, 0.5), (5, 6, 3.0, 0.95))],
+    inputs=lambda g: [
+        (s * torch.randn(b, v, generator=g), p)
+        for b, v, s, p in ((2, 5, 1.0, 0.7), (4, 8, 2.0, 0.9), (6, 12, 0.5, 0.5), (5, 6, 3.0, 0.95))
+    ],
     right=(lambda x, p: _cut(x, lambda q, c: c - q < p),
-           lambda x, p: x.masked_fill(~_cut(x, lambda q, c: F.pad(c[:, :-1], (1, 0)) < p).bool(), -torch.inf).softmax(1)),
+           lambda x, p: x.masked_fill(_cut(x, lambda q, c: F.pad(c[:, :-1], (1, 0)) < p) == 0, -torch.inf).softmax(1)),
     naive="a softmax of moderate logits: nothing overflows that torch.softmax does not catch",
     hints=(
         "Sort each row's probabilities downwards and add them up. Which word is the last that is needed to reach p?",
