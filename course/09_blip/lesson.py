@@ -706,8 +706,8 @@ claim(
         for side, (g, lo, hi) in gain.items()
     ),
     holds=all(low > 0 for _, low, _ in gain.values()),
-    note=f"holds if both 95 % intervals lie above 0; {losses.ARMS[best].steps} steps, gallery of 256, 16 re-ranked, 3 seeds; "
-    f"contrast alone leaves little to raise on this bed; the matcher alone reaches "
+    note=f"holds if both 95 % intervals lie above 0; {losses.ARMS[best].steps} steps, gallery of 256, 16 re-ranked, "
+    f"3 seeds; contrast alone leaves little to raise on this bed; the matcher alone reaches "
     f"{hits['captions']['ITM'].mean():.3f} and {hits['pictures']['ITM'].mean():.3f}",
 )
 
@@ -765,7 +765,8 @@ claim(
     measured=f"captions right in everything {mean_sd(said['CapFilt'])} against {mean_sd(said['web'])}, difference "
     f"{mean_sd(difference)}; true pairs alone {mean_sd(said['true pairs alone'])}",
     holds=bool(difference.mean() - 2 * difference.std(ddof=1) > 0),
-    note=f"{len(cleaned)} seeds, same number of steps, same eye; fresh scenes; holds if the mean over seeds exceeds two standard deviations",
+    note=f"{len(cleaned)} seeds, same number of steps, same eye; fresh scenes; "
+    "holds if the mean over seeds exceeds two standard deviations",
 )
 
 # %% [markdown]
