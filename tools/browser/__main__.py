@@ -68,7 +68,9 @@ def solve(browser: Any, address: str, lesson: str, pictures: Path | None) -> lis
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.browser", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("lesson", nargs="*", help="numbers of lessons; all without any")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="keep pictures of the pages here")
     parser.add_argument("--chromium", help="the browser to use")
