@@ -580,7 +580,7 @@ plt.show()
 # Table 1 of the paper, on LibriSpeech: phones (41 classes) random initialisation 27.6, MFCC 39.7, CPC 64.6, supervised 74.6 %; speakers (251) 1.87, 17.6, 97.4, 98.5 %. Ours, from two stored studies (their modules say what is trained and how; three seeds a row that trains): **voices**, on 147 prompts that nothing has heard, and **digits** of six more speakers, each of whom is held out in turn from the head that names the digits. MFCC are the first 13 coefficients of a cosine transform of the log-mel bands.
 
 # %%
-said, told = voices.known(), digits.known()
+said, told = voices.TABLE.known(), digits.TABLE.known()
 
 
 def of_voices(row, key):
