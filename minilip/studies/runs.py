@@ -1,4 +1,4 @@
-"""What modules of studies share around what they measure: a command line, arms with the same seeds, rows with theirs."""
+"""What modules of studies share around what they measure: a command line, arms of equal seeds, rows of their own."""
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
