@@ -48,6 +48,9 @@ class Process:
         settings = {
             "MINILIP_HOME": self.folder.name,
             "MINILIP_BUDGET": "quick",
+            "MINILIP_THREADS": "1",  # several notebooks are graded at a time
+            "OMP_NUM_THREADS": "1",
+            **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self.folder.name),
             "IPYTHONDIR": self.folder.name,
             "MPLBACKEND": "agg",
             "PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in paths if p),
