@@ -105,7 +105,9 @@ def test_a_replaced_value_is_of_neither_object():
 
 def test_shuffles_are_words_in_another_order_from_a_seed():
     a, b, c = (order_probe(LATENTS, seeded(s), shuffles=3) for s in (0, 0, 1))
-    assert a.false == b.false != c.false and all(len(row) == 3 and t not in row for t, row in zip(a.true, a.false, strict=True))
+    assert a.false == b.false != c.false and all(
+        len(row) == 3 and t not in row for t, row in zip(a.true, a.false, strict=True)
+    )
 
 
 def test_opposite_relations_are_opposite():
@@ -196,7 +198,10 @@ def test_a_score_of_picture_and_words_at_once_is_used_as_it_is():
     probe = relation_probe(LATENTS)
     scorer = Scorer(perfect)
     table = probe_scores(scorer, INDICES, probe, score=lambda x, t: x[:, 0] - t.argmax(dim=1), batch=7)
-    want = [[float(s) - NUMBERS[c] for c in (t, f[0])] for s, t, f in zip(probe.scenes, probe.true, probe.false, strict=True)]
+    want = [
+        [float(s) - NUMBERS[c] for c in (t, f[0])]
+        for s, t, f in zip(probe.scenes, probe.true, probe.false, strict=True)
+    ]
     assert table.tolist() == want
     with pytest.raises(ValueError, match="score: expected one for each"):
         probe_scores(scorer, INDICES, probe, score=lambda x, t: t)
@@ -270,7 +275,9 @@ def test_constants_of_negclip():
 def test_a_hard_caption_asks_no_question():
     v, t, h = vectors(5, 4), vectors(5, 4, 1), vectors(5, 4, 2)
     order = torch.tensor([3, 0, 4, 1, 2])
-    torch.testing.assert_close(negclip_loss(v, t, h, 5.0), negclip_loss(v, t, h[order], 5.0))  # whose it is does not matter
+    torch.testing.assert_close(
+        negclip_loss(v, t, h, 5.0), negclip_loss(v, t, h[order], 5.0)
+    )  # whose it is does not matter
     assert float(negclip_loss(v, t, h, 5.0)) > float(clip_loss(v, t, 5.0))
 
 
@@ -288,7 +295,9 @@ def test_the_model_learns_through_all_three_parts():
     batch = (WORLD.render(z), tokenizer(WORLD.caption(z, detail=2)), tokenizer(hard_captions(z, seeded())))
     loss, metrics = model.loss(batch)
     loss.backward()
-    assert all(p.grad is not None for p in model.parameters()) and float(metrics["logit scale"]) == pytest.approx(1 / 0.07)
+    assert all(p.grad is not None for p in model.parameters()) and float(metrics["logit scale"]) == pytest.approx(
+        1 / 0.07
+    )
     model.eval()
     with torch.no_grad():
         v, t, h = model.encode_image(batch[0]), model.encode_text(batch[1]), model.encode_text(batch[2])

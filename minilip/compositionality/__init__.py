@@ -1,7 +1,7 @@
 """What contrastive models miss: word order and binding, priors of language, and groups that the mean hides.
 
-Yuksekgonul et al. 2023 (ARO and NegCLIP, arXiv 2210.01936), Lin et al. 2024 (VisualGPTScore, arXiv 2306.01879), Hsieh et
-al. 2023 (SugarCrepe, arXiv 2306.14610), Sagawa et al. 2020 (worst groups, arXiv 1911.08731); derived in lesson 10.
+Yuksekgonul et al. 2023 (ARO and NegCLIP, arXiv 2210.01936), Lin et al. 2024 (VisualGPTScore, arXiv 2306.01879), Sagawa
+et al. 2020 (worst groups, arXiv 1911.08731); derived in lesson 10.
 """
 
 from minilip.compositionality.captions import (

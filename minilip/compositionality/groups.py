@@ -2,8 +2,8 @@ r"""Accuracy group by group: the worst of them, how sure we are of it, and weigh
 
 Letters: N examples, K groups, n_k examples of group k, a_k its accuracy.
 
-Source: Sagawa et al. 2020 (arXiv 1911.08731) for the worst group; Efron and Tibshirani 1993 for the bootstrap's estimate
-of a bias; lesson 10.
+Source: Sagawa et al. 2020 (arXiv 1911.08731) for the worst group; Efron and Tibshirani 1993 for the bootstrap of a
+bias; lesson 10.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class NegCLIP(CLIP):
 
 
 def hard_captions(latents: Latents, generator: torch.Generator, named: tuple[str, ...] = NAMED) -> list[str]:
-    """A false caption for each scene: by lot the colours or the shapes exchanged, or the objects, or the relation turned.
+    """A false caption for each scene: by lot colours or shapes exchanged, or the objects, or the relation turned.
 
     Of the exchanges that change nothing in a scene (two red objects) the next one is taken; turning the relation always
     changes something.
@@ -114,8 +114,8 @@ def indistinct_floor(batch: int, share: float) -> float:
 
     $$ \mathbb E \log (1 + n), \qquad n \sim \mathrm{Binomial}(B - 1, p) $$
 
-    With p the chance of the same caption again it is the floor of lesson 07. With p the chance of the same *words* it is
-    the floor of a bag of words, and the difference of the two is all that a batch can pay for reading their order.
+    With p the chance of the same caption again it is the floor of lesson 07. With p the chance of the same *words* it
+    is the floor of a bag of words, and the difference of the two is all that a batch can pay for reading their order.
 
     Args:
         batch: B, at least 1.

@@ -28,8 +28,8 @@ def probe_scores(
     """How well each caption of a probe fits its picture, the true caption first. -> (N, 1 + F)
 
     Args:
-        model: has `tokenizer`, and `encode_image` and `encode_text`, whose cosine is the score: CLIP and its kin, ProLIP
-            (the means), any model of `minilip.data.pretrained.open_clip`.
+        model: has `tokenizer`, and `encode_image` and `encode_text`, whose cosine is the score: CLIP and its kin,
+            ProLIP (the means), any model of `minilip.data.pretrained.open_clip`.
         images: (B, ...) of all the scenes that the probe was made of: pictures, or what else the model reads.
         probe: of `minilip.compositionality`.
         score: (images (n, ...), tokens (n, L)) -> (n,), of a model that reads both at once, such as a matcher.

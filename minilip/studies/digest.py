@@ -32,7 +32,7 @@ TESTED = (
         "minilip.lie",
         "minilip.clip",
     ),
-    *("minilip.protoclip", "minilip.prolip.model", "minilip.prolip.inclusion"),
+    *("minilip.protoclip", "minilip.prolip.model", "minilip.prolip.inclusion", "minilip.compositionality"),
     *("minilip.data.fetch", "minilip.data.locks", "minilip.data.home"),
     *("minilip.data.archives", "minilip.data.speech"),
     *("minilip.studies.store", "minilip.studies.digest"),

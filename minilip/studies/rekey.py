@@ -53,6 +53,9 @@ STUDIES = {  # name -> where its `Study` stands
     "protoclip-anchors": ("minilip.studies.protoclip.emoji", "ANCHORS"),
     "prolip": ("minilip.studies.prolip.scenes", "STUDY"),
     "prolip-emoji": ("minilip.studies.prolip.emoji", "STUDY"),
+    "word-order": ("minilip.studies.compositionality.order", "STUDY"),
+    "language-prior": ("minilip.studies.compositionality.prior", "STUDY"),
+    "spurious": ("minilip.studies.compositionality.bias", "STUDY"),
 }
 TOLERANCE = 0.02  # against a stored result
 EQUAL = 1e-6  # against the old code on the same machine

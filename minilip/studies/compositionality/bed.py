@@ -99,7 +99,9 @@ class Eye(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         convolutions = ConvNet(24)
-        self.layers = nn.Sequential(convolutions.layers, nn.Flatten(), nn.Linear(16 * convolutions.dim, WIDTH), nn.GELU())
+        self.layers = nn.Sequential(
+            convolutions.layers, nn.Flatten(), nn.Linear(16 * convolutions.dim, WIDTH), nn.GELU()
+        )
         self.heads = nn.ModuleList(nn.Linear(WIDTH, size) for size in self.SIZES)
 
     def forward(self, images: Tensor) -> Tensor:

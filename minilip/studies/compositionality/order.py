@@ -16,7 +16,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minilip import _check
@@ -29,7 +28,7 @@ from minilip.compositionality import (
     probe_hits,
     probe_scores,
 )
-from minilip.data.latents import COLOURS, SHAPES, Latents
+from minilip.data.latents import COLOURS, SHAPES
 from minilip.evaluation import encode, ranks
 from minilip.nn import BagOfWords, TextTransformer
 from minilip.prolip import ProLIP
@@ -39,11 +38,11 @@ from minilip.studies.compositionality.bed import (
     POOL,
     Head,
     Pool,
+    alike,
     draw,
     see,
     sentences,
     tokenizer,
-    alike,
 )
 from minilip.studies.runs import PARTS, Arms
 from minilip.studies.store import Study
@@ -233,7 +232,10 @@ ARMS = {
     "CLIP": Arm(),
     "CLIP, kept apart": Arm(mates="kept apart"),
     "CLIP, together": Arm(mates="brought together"),
+    "CLIP, B = 32": Arm(batch=32),
+    "CLIP, B = 96": Arm(batch=96),
     "CLIP, B = 160": Arm(batch=160),
+    "CLIP, B = 256": Arm(batch=256),
     "CLIP, B = 160, kept apart": Arm(batch=160, mates="kept apart"),
     "bag of words, together": Arm(mates="brought together", text="bag"),
     "NegCLIP": Arm("NegCLIP"),

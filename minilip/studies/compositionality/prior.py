@@ -121,8 +121,8 @@ def measure(arm: dict[str, Any], seed: int, part: str = "test") -> dict[str, Any
     """Train an arm, `Arm(**arm)`, and examine it.
 
     Returns:
-        "balanced", "usual": accuracy for each of ALPHAS, of scenes that break the habit in one half, and as in training;
-        "blind": accuracy of the prior alone on both; "loss" in nats a caption, "seconds" of training.
+        "balanced", "usual": accuracy for each of ALPHAS, of scenes one half of which breaks the habit, and of scenes as
+        in training; "blind": accuracy of the prior alone on both; "loss" in nats a caption, "seconds" of training.
     """
     chosen = Arm(**arm)
     model, history = train(chosen, seed, progress=False)
