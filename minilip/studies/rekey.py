@@ -56,6 +56,7 @@ STUDIES = {  # name -> where its `Study` stands
     "word-order": ("minilip.studies.compositionality.order", "STUDY"),
     "language-prior": ("minilip.studies.compositionality.prior", "STUDY"),
     "spurious": ("minilip.studies.compositionality.bias", "STUDY"),
+    "sugarcrepe": ("minilip.studies.compositionality.audit", "STUDY"),
 }
 TOLERANCE = 0.02  # against a stored result
 EQUAL = 1e-6  # against the old code on the same machine

@@ -30,7 +30,7 @@ from minilip.studies.store import Study
 from minilip.training import History, fit
 
 STEPS, BATCH, LR, SCENES = 500, 128, 3e-3, 8000
-IMAGES, QUESTIONS = 300, 1000  # of the prior's mean, and of the examination
+IMAGES, QUESTIONS = 100, 1000  # of the prior's mean, and of the examination
 ALPHAS = tuple(i / 10 for i in range(16))
 
 
@@ -137,7 +137,7 @@ def measure(arm: dict[str, Any], seed: int, part: str = "test") -> dict[str, Any
     }
 
 
-ARMS = {"usual nine times in ten": Arm(), "no habit": Arm(usual=0.5)}
+ARMS = {"usual nine times in ten": Arm()}
 SEEDS = range(3)
 STUDY = Study("language-prior", measure)
 RUNS = Arms(STUDY, ARMS, SEEDS)
