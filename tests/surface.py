@@ -37,6 +37,7 @@ ELSEWHERE = {
     "minilip.data.emoji": "takes strings and paths; test_emoji.py",
     "minilip.data.poses": "takes names and paths; test_poses.py",
     "minilip.data.pretrained": "takes paths; test_pretrained.py",
+    "minilip.data.sugarcrepe": "takes paths and bytes; test_sugarcrepe.py",
     "minilip.data.transfer": "takes names and paths; test_transfer.py",
 }
 
@@ -88,7 +89,21 @@ B, D, K = 4, 6, 3  # batch, dimension, groups
 
 def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> dict[str, Case]:
     """Valid arguments on a device. Sizes are as small as they can be; all tensors are new."""
-    from minilip import clip, cpc, evaluation, hypersphere, infonce, lie, mae, prolip, protoclip, simclr, tiled, vicreg
+    from minilip import (
+        clip,
+        compositionality,
+        cpc,
+        evaluation,
+        hypersphere,
+        infonce,
+        lie,
+        mae,
+        prolip,
+        protoclip,
+        simclr,
+        tiled,
+        vicreg,
+    )
     from minilip.data import gaussians, motion, reading, scenes
     from minilip.data import latents as latent
     from minilip.nn import (
@@ -178,6 +193,14 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         return latent.Latents(**{f: getattr(drawn, f).to(device) for f in latent.Latents.__dataclass_fields__})
 
     drawn = latents()
+
+    def pair_latents() -> Any:
+        shown = scenes.Scenes(16, 2).sample(8, torch.Generator().manual_seed(0))
+        return latent.Latents(**{f: getattr(shown, f).to(device) for f in latent.Latents.__dataclass_fields__})
+
+    two_objects = pair_latents()
+    probe = compositionality.Probe(whole(B, 2), SENTENCES[:2], [SENTENCES[2:3], SENTENCES[3:]])
+    negative = on(compositionality.NegCLIP(**towers(), dim=D))
 
     def films() -> Any:
         shown = cinema.sample(2, torch.Generator().manual_seed(0))
@@ -368,6 +391,60 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "MAE.predict": C(masked.predict, {"images": pictures, "noise": noise}),
         "MAE.reconstruct": C(masked.reconstruct, {"images": pictures, "generator": make()}),
         "MAE.loss": C(masked.loss, {"images": pictures}),
+        # what contrastive models miss
+        "exchange": C(compositionality.exchange, {"latents": two_objects}),
+        "order_probe": C(
+            compositionality.order_probe,
+            {"latents": two_objects, "generator": make(), "shuffles": 2, "named": ("colour",)},
+            ("named",),
+        ),
+        "attribute_probe": C(
+            compositionality.attribute_probe,
+            {"latents": two_objects, "name": "colour", "named": ("colour", "shape")},
+            ("named",),
+        ),
+        "relation_probe": C(
+            compositionality.relation_probe, {"latents": two_objects, "how": "objects", "named": ("shape",)}, ("named",)
+        ),
+        "replaced_probe": C(
+            compositionality.replaced_probe,
+            {"latents": two_objects, "generator": make(), "name": "shape", "named": ("shape",)},
+            ("named",),
+        ),
+        "Probe": C(
+            compositionality.Probe,
+            {"scenes": whole(B, 2), "true": SENTENCES[:2], "false": [SENTENCES[2:3], SENTENCES[3:]]},
+            ("scenes", "true", "false"),
+        ),
+        "probe_scores": C(
+            compositionality.probe_scores,
+            {"model": pair, "images": pictures, "probe": probe, "batch": 2},
+            ("model", "probe"),
+        ),
+        "probe_hits": C(compositionality.probe_hits, {"scores": normal(B, 3), "ties": "lot"}),
+        "probe_accuracy": C(compositionality.probe_accuracy, {"scores": normal(B, 3), "ties": "right"}),
+        "log_prior": C(compositionality.log_prior, {"log_p": normal(B, 5)}),
+        "visual_gpt_score": C(
+            compositionality.visual_gpt_score, {"log_p_given_image": normal(B), "log_p": normal(B), "alpha": 0.5}
+        ),
+        "negclip_loss": C(compositionality.negclip_loss, {**vt, "hard_text": unit(3, D)}),
+        "NegCLIP": C(
+            compositionality.NegCLIP, {**towers(), "dim": 4, "hidden": 3}, ("image_tower", "text_tower", "tokenizer")
+        ),
+        "NegCLIP.loss": C(negative.loss, {"batch": (pictures, sentences, sentences[:2])}, ("batch",)),
+        "hard_captions": C(
+            compositionality.hard_captions,
+            {"latents": two_objects, "generator": make(), "named": ("colour",)},
+            ("named",),
+        ),
+        "indistinct_floor": C(compositionality.indistinct_floor, {"batch": 8, "share": 0.25}),
+        "group_accuracy": C(compositionality.group_accuracy, {"hits": torch.ones(6).to(device), "groups": whole(2, 6)}),
+        "worst_group": C(compositionality.worst_group, {"hits": torch.ones(6).to(device), "groups": whole(2, 6)}),
+        "worst_group_interval": C(
+            compositionality.worst_group_interval,
+            {"hits": torch.ones(6).to(device), "groups": whole(2, 6), "draws": 20, "seed": 0},
+        ),
+        "group_weights": C(compositionality.group_weights, {"groups": whole(2, 6)}),
         # nn
         "ConvNet": C(ConvNet, {"width": 4}),
         "ConvNet.forward": C(on(ConvNet(4)), {"x": images()}),

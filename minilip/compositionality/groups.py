@@ -121,7 +121,9 @@ def group_weights(groups: Tensor) -> Tensor:
 
 def _hits(hits: Tensor, groups: Tensor) -> None:
     _check.tensor("hits", hits, dims=1)
-    _check.labels("groups", groups, len(hits) or None, torch.iinfo(torch.int64).max)
+    if len(hits) == 0:
+        _check.fail("hits", "at least one", "none")
+    _check.labels("groups", groups, len(hits), torch.iinfo(torch.int64).max)
     _check.finite("hits", hits)
     if float(hits.min()) < 0 or float(hits.max()) > 1:
         _check.fail("hits", "numbers from 0 to 1", f"{float(hits.min()):g} to {float(hits.max()):g}")

@@ -46,7 +46,7 @@ def _others_best(scores):
 _HITS = Exercise(
     library=lambda scores: probe_hits(scores), reference=_hits_loop, inputs=_score_tables,
     right=(lambda s: (s[:, 0] == s.max(dim=1).values) / (s == s[:, :1]).sum(dim=1),
-           lambda s: ((s == s.amax(dim=1, keepdim=True)) / (s == s.amax(dim=1, keepdim=True)).sum(1, keepdim=True))[:, 0]),
+           lambda s: (s == s.amax(1, keepdim=True))[:, 0] / (s == s.amax(1, keepdim=True)).sum(1)),
     naive="comparisons and a division by a small whole number: nothing overflows",
     hints=(
         "Two questions: is the true caption among the best, and how many are as good as it?",
@@ -64,7 +64,8 @@ _HITS = Exercise(
             "Right for one false caption. Of four that tie with the true one, a draw finds it once in five."),
         Misconception("the true caption last", lambda s: probe_hits(s.flip(1)),
             "You take the last column for the true caption. It is the first."),
-        Misconception("pairwise accuracy", lambda s: ((s[:, :1] > s[:, 1:]).float() + (s[:, :1] == s[:, 1:]) / 2).mean(1),
+        Misconception("pairwise accuracy",
+            lambda s: ((s[:, :1] > s[:, 1:]).float() + (s[:, :1] == s[:, 1:]) / 2).mean(1),
             "You compare with each false caption by itself and average. One better caption loses the whole question."),
         Misconception("divides by the ties alone", lambda s: (s[:, 0] >= _others_best(s))
             / (s[:, 1:] == s[:, :1]).sum(1).clamp(min=1),
@@ -156,14 +157,14 @@ _ORDER_WAGE = Exercise(
            _floor_with(lambda b, p: (_chances(b, p) * torch.arange(b).log1p()).sum())),
     naive="a sum of positive numbers: at the sizes of the course nothing overflows",
     hints=(
-        "Two floors, one of a critic that reads words and one of a critic that reads meanings. Their difference is paid.",
+        "Two floors: of a critic that reads words, and of one that reads meanings. Their difference is paid.",
         "A floor is E log(1 + n), n the number of other pairs that this critic takes for the true one: binomial with "
         "B - 1 trials.",
         "floor(p) = sum over k of (B-1 choose k) p^k (1-p)^(B-1-k) log(1 + k); return floor(words) - floor(meaning).",
     ),
     misconceptions=(
         Misconception("log of the mean", _floor_with(lambda b, p: math.log1p((b - 1) * p)),
-            "This is the logarithm of the mean number of rivals. The floor is the mean of the logarithm, which is smaller."),
+            "This is the logarithm of the mean number of rivals. The floor is the mean of the logarithm: smaller."),
         Misconception("the floor of the words alone", lambda b, w, m: indistinct_floor(b, w),
             "Even a model that reads everything pays for captions of the same meaning. Subtract its floor."),
         Misconception("sign turned", slips.negated,
@@ -171,8 +172,8 @@ _ORDER_WAGE = Exercise(
         Misconception("B others instead of B - 1", lambda b, w, m: order_wage(b + 1, w, m),
             "Almost. How many *other* pairs does a batch of B hold?"),
         Misconception("rivals counted apart", lambda b, w, m: indistinct_floor(b, w - m),
-            "The rivals alone are binomial with the difference of the two shares, but the logarithm of a sum is not the "
-            "sum of logarithms: pairs of the same meaning stand in both."),
+            "The rivals alone are binomial with the difference of the two shares, but the logarithm of a sum is no sum "
+            "of logarithms: pairs of the same meaning stand in both."),
         Misconception("the chance to meet a rival", lambda b, w, m: 1 - (1 - (w - m)) ** (b - 1),
             "That is the share of batches with a rival, eq. (6). What is asked is what it costs there, in nats."),
         slips.IN_BITS,
@@ -196,8 +197,14 @@ def _own(x):
 
 
 def _triples(g):
-    plain = [(unit(g, b, d), unit(g, b, d), unit(g, h, d), s) for b, h, d, s in ((2, 1, 3, 1.0), (5, 5, 4, 7.0), (4, 9, 8, 14.3))]
-    return [*plain, (torch.randn(3, 6, generator=g), torch.randn(3, 6, generator=g), torch.randn(3, 6, generator=g), 2.0)]
+    plain = [
+        (unit(g, b, d), unit(g, b, d), unit(g, h, d), s)
+        for b, h, d, s in ((2, 1, 3, 1.0), (5, 5, 4, 7.0), (4, 9, 8, 14.3))
+    ]
+    return [
+        *plain,
+        (torch.randn(3, 6, generator=g), torch.randn(3, 6, generator=g), torch.randn(3, 6, generator=g), 2.0),
+    ]
 
 
 def _far_triples(g):
@@ -211,6 +218,11 @@ def _tables(v, t, h, s):
 
 def _of_tables(loss):
     return lambda v, t, h, s: loss(*_tables(v, t, h, s))
+
+
+def _with_table(table, v, t, s):
+    """The loss with another table for the pictures' choice."""
+    return (F.cross_entropy(table, _own(v)) + F.cross_entropy(s * t @ v.T, _own(v))) / 2
 
 
 def _naive_row(x):
@@ -228,28 +240,29 @@ _NEGCLIP = Exercise(
            _of_tables(lambda a, b: -(a.softmax(1).diagonal().log() + b.softmax(1).diagonal().log()).mean() / 2)),
     hints=(
         "Begin with CLIP's two halves. In which of them does a caption without a picture have a place?",
-        "A picture chooses among B true and H false captions: a table (B, B + H). A true caption chooses among B pictures.",
+        "A picture chooses among B true and H false captions, a table (B, B + H); a true caption among B pictures.",
         "logits = s * image @ cat([text, hard_text]).T; cross_entropy(logits, arange(B)) and "
         "cross_entropy(logits[:, :B].T, arange(B)); add and halve.",
     ),
     misconceptions=(
-        Misconception("false captions left out", lambda v, t, h, s: (F.cross_entropy(s * v @ t.T, _own(v)) + F.cross_entropy(s * t @ v.T, _own(v))) / 2,
-            "This is CLIP's loss: your false captions are nowhere in it. They are further columns of the pictures' table."),
+        Misconception("false captions left out", lambda v, t, h, s: _with_table(s * v @ t.T, v, t, s),
+            "This is CLIP's loss: your false captions are nowhere in it. They are columns of the pictures' table."),
         Misconception("false captions ask too",
             lambda v, t, h, s: (F.cross_entropy(_tables(v, t, h, s)[0], _own(v))
-                                + F.cross_entropy(s * torch.cat([t, h]) @ v.T, torch.arange(len(t) + len(h)) % len(v))) / 2,
-            "Your false captions choose a picture, and learn that it is the right one. They belong to no picture: columns "
-            "of the first table only."),
+                + F.cross_entropy(s * torch.cat([t, h]) @ v.T, torch.arange(len(t) + len(h)) % len(v))) / 2,
+            "Your false captions choose a picture, and learn that it is the right one. They belong to no picture: "
+            "columns of the first table only."),
         Misconception("pictures only", _of_tables(lambda a, b: F.cross_entropy(a, _own(a))),
             "Only the pictures choose in your loss. The true captions choose among the pictures too."),
         Misconception("captions only", _of_tables(lambda a, b: F.cross_entropy(b, _own(b))),
             "Only the captions choose in your loss, and they never meet the false ones."),
         Misconception("false captions in place of the others",
-            lambda v, t, h, s: (F.cross_entropy(torch.cat([s * (v * t).sum(1, keepdim=True), s * v @ h.T], 1), _own(v) * 0)
-                                + F.cross_entropy(s * t @ v.T, _own(v))) / 2,
-            "Your pictures choose between their caption and false ones. The other captions of the batch stay candidates."),
+            lambda v, t, h, s: (F.cross_entropy(s * torch.cat([(v * t).sum(1, keepdim=True), v @ h.T], 1), _own(v) * 0)
+                + F.cross_entropy(s * t @ v.T, _own(v))) / 2,
+            "Your pictures choose between their caption and false ones. The other captions of the batch are candidates "
+            "too."),
         Misconception("true captions counted twice",
-            lambda v, t, h, s: (F.cross_entropy(s * v @ torch.cat([t, t, h]).T, _own(v)) + F.cross_entropy(s * t @ v.T, _own(v))) / 2,
+            lambda v, t, h, s: _with_table(s * v @ torch.cat([t, t, h]).T, v, t, s),
             "Each true caption is a candidate twice in your table, and shares its probability with itself."),
         Misconception("two directions, not halved", slips.times(2),
             "You added the two directions. The loss is their mean, as in CLIP."),
@@ -316,8 +329,8 @@ def _prior_with(change):
 _DEBIASED = Exercise(
     library=debiased, reference=_debiased_loop, inputs=_likelihoods,
     extreme=lambda g: [(-150 + torch.randn(3, generator=g), -200 + 30 * torch.randn(3, 6, generator=g), 1.0)],
-    stability="A sentence of twenty words has a log-probability of -150, whose exponential is 0 in float32. Which function "
-              "takes the logarithm of a sum of exponentials at once?",
+    stability="A long sentence has a log-probability of -150, whose exponential is 0 in float32. Which function takes "
+              "the logarithm of a sum of exponentials at once?",
     right=(_prior_with(lambda x: torch.logsumexp(x - math.log(x.shape[1]), dim=1)),
            _prior_with(lambda x: x.max(1).values + (x - x.max(1, keepdim=True).values).exp().mean(1).log())),
     naive=(_prior_with(lambda x: x.exp().mean(1).log()),
@@ -329,7 +342,7 @@ _DEBIASED = Exercise(
     ),
     misconceptions=(
         Misconception("mean of logarithms", _prior_with(lambda x: x.mean(1)),
-            "You averaged logarithms. p(t) is a mean of probabilities; the mean of their logarithms lies below, by (11)."),
+            "You averaged logarithms. p(t) is a mean of probabilities; the mean of logarithms lies below it, by (11)."),
         Misconception("sum over the pictures", _prior_with(lambda x: x.logsumexp(1)),
             "You added up the probabilities over the pictures. Their mean is the prior: it must not grow with I."),
         Misconception("divided by the number of captions", _prior_with(lambda x: x.logsumexp(1) - math.log(len(x))),
@@ -400,7 +413,7 @@ _WORST = Exercise(
             "You took the accuracy of the smallest group. The worst need not be the smallest."),
         Misconception("which group it is", lambda h, g: float(np.argmin([float(x.mean()) for x in _by_group(h, g)])),
             "You returned the number of the group. Its accuracy is asked for."),
-        Misconception("the error", slips.then(lambda x: 1 - x), "This is the worst group's error, one minus its accuracy."),
+        Misconception("the error", slips.then(lambda x: 1 - x), "This is the worst group's error, not its accuracy."),
         slips.PERCENT,
     ),
 )  # fmt: skip

@@ -144,7 +144,6 @@ ARMS = {
     "0.9, balanced batches": Arm(0.9, "balanced batches"),
     "0.9, reweighted loss": Arm(0.9, "reweighted loss"),
     "0.7": Arm(0.7),
-    "0.5": Arm(0.5),
 }
 SEEDS = range(3)
 STUDY = Study("spurious", measure)
