@@ -5,7 +5,7 @@ import torch
 
 from minilip.data.latents import COLOURS
 from minilip.data.reading import agreement
-from minilip.studies.compositionality import bed, bias, order, prior
+from minilip.studies.compositionality import bed, bias, matcher, order, prior
 from minilip.studies.compositionality.bed import CAPTIONS, alike, draw, layout, sentences
 from tests.helpers import seeded
 
@@ -186,6 +186,22 @@ def test_weights_of_one_are_clip():
     )
 
 
+# ---- BLIP --------------------------------------------------------------------------------------------------------
+
+
+def test_blip_is_asked_in_three_ways():
+    pytest.importorskip("minilip.blip")
+    z = draw(20, seeded())
+    data = matcher.places_of(z, EYE), bed.tokenizer()(sentences(z))
+    model, history = matcher.train(matcher.Arm(batch=8, steps=1), data, 0, progress=False)
+    assert model.eye(data[0]).shape == (20, 17, matcher.DIM) and len(history.loss) == 1
+    probe = order.PROBES["objects"](z, seeded())
+    hits = [matcher.ask(model, data[0], probe, way) for way in matcher.WAYS]
+    assert all(len(h) == 20 for h in hits)
+    picture = bed.eye(EYE).layers[0](bed.WORLD.render(z))  # (20, 96, 4, 4): place by place, channels first
+    torch.testing.assert_close(data[0].view(20, 96, 4, 4), picture)
+
+
 # ---- what is stored --------------------------------------------------------------------------------------------------
 
 
@@ -195,5 +211,6 @@ def test_the_stored_measurements_are_of_this_code():
     assert all(
         len(run["right"]) == 9 and max(run["right"]) <= bias.EACH for runs in bias.known().values() for run in runs
     )
+    assert [set(run) for run in matcher.known()["BLIP"]] == [{*matcher.WAYS, "loss", "seconds"}] * 3
     for runs in prior.known().values():
         assert len(runs) == 3 and all(len(run["balanced"]) == len(prior.ALPHAS) for run in runs)

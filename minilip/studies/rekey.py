@@ -54,6 +54,7 @@ STUDIES = {  # name -> where its `Study` stands
     "prolip": ("minilip.studies.prolip.scenes", "STUDY"),
     "prolip-emoji": ("minilip.studies.prolip.emoji", "STUDY"),
     "word-order": ("minilip.studies.compositionality.order", "STUDY"),
+    "word-order-blip": ("minilip.studies.compositionality.matcher", "STUDY"),
     "language-prior": ("minilip.studies.compositionality.prior", "STUDY"),
     "spurious": ("minilip.studies.compositionality.bias", "STUDY"),
     "sugarcrepe": ("minilip.studies.compositionality.audit", "STUDY"),
