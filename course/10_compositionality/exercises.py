@@ -194,7 +194,8 @@ given = (said * fog / (said * fog).sum()).log()
 table = said.log()[:, None].expand(2, 50)  # here every picture is as good as any
 for alpha in (0.0, 0.5, 0.8, 1.0):
     score = my_debiased(given, table, alpha)
-    print(f"alpha {alpha}: {'the common' if score[0] > score[1] else 'the rare'} caption, by {float((score[0] - score[1]).abs()):.2f} nats")
+    winner = "the common" if score[0] > score[1] else "the rare"
+    print(f"alpha {alpha}: {winner} caption, by {float((score[0] - score[1]).abs()):.2f} nats")
 
 # %% [markdown]
 # ## 10.7 The worst group, and what it hides
