@@ -22,7 +22,7 @@ def pool():
 
 
 def test_eight_captions_are_alike_to_a_bag_of_words_and_two_mean_the_same():
-    z = draw(60_000, seeded())
+    z = draw(30_000, seeded())
     kinds = {}
     for caption, words, place in zip(sentences(z), alike(z).tolist(), map(tuple, layout(z).tolist()), strict=True):
         kinds.setdefault(words, {}).setdefault(place, set()).add(caption)

@@ -345,7 +345,12 @@ for i, row in enumerate(means.tolist()):
 plt.show()
 
 # %% [markdown]
-# Three things to see. **The wage decides**: with enough rivals in the batch plain CLIP learns to read, with the same $B$ and the rivals kept apart it does not. **The family does not matter**: another contrastive loss at $B = 64$ is as good as blind, or nearly so. **Order is not order**: CLIP is well above chance (one in five) at telling a sentence from its own shuffled words, and at chance at telling what the sentence means. A shuffle is not a sentence; to reject it needs grammar and no picture.
+# Four things to see.
+#
+# - **The wage decides.** With enough rivals in the batch plain CLIP learns to read; with the same $B$ and the rivals kept apart it hardly does. In between, at $B = 96$, three seeds give three answers.
+# - **Another contrast is not enough.** SigLIP and ProtoCLIP at $B = 64$ are as blind as CLIP. ProLIP leaves chance in two of three seeds, in part, for a reason that we have not found.
+# - **Describing reads.** BLIP's likelihood is right almost always. The loss of the next word asks for *every word in its place*, in every caption, whatever else is in the batch: order is paid for from the first step. The same model, asked by its contrast or its matcher, has learned it in two seeds of three: those two losses see what their negatives show them, and BLIP's queue of 256 keys and its hard negatives show more than a batch of 64.
+# - **A shuffle is not a sentence.** CLIP is well above chance (one in five) at telling a sentence from its shuffled words, and at chance at telling what the sentence means. To reject a shuffle needs grammar and no picture.
 #
 # ### What the repair costs, and what it learns
 #
@@ -547,14 +552,21 @@ def hits_of(runs):
     return [(torch.cat([(each < r).float() for r in run["right"]]), member) for run in runs]
 
 
+def as_trained(hits, groups, strength):
+    """Accuracy on scenes as the training shows them: a shape's own background with probability `strength`."""
+    own = groups // 3 == groups % 3
+    return strength * float(hits[own].mean()) + (1 - strength) * float(hits[~own].mean())
+
+
 summary = {}
 for name, runs in biased.items():
-    found_ = [(float(h.mean()), worst_group(h, g), *worst_group_interval(h, g)) for h, g in hits_of(runs)]
-    summary[name] = np.array(found_)  # (S, 5) mean, worst, low, high, bias
+    strength = bias.ARMS[name].strength
+    found_ = [(as_trained(h, g, strength), worst_group(h, g), *worst_group_interval(h, g)) for h, g in hits_of(runs)]
+    summary[name] = np.array(found_)  # (S, 5) as in training, worst, low, high, bias
 plain = sorted((n for n in biased if bias.ARMS[n].repair == "none"), key=lambda n: bias.ARMS[n].strength)
 figure, axes = plt.subplots(1, 2, figsize=(8, 3), width_ratios=[1.2, 1])
 at = [bias.ARMS[name].strength for name in plain]
-for column, label, colour in ((0, "mean of nine groups", plot.BLUE), (1, "worst group", plot.RED)):
+for column, label, colour in ((0, "scenes as in training", plot.BLUE), (1, "worst group", plot.RED)):
     axes[0].plot(at, [summary[n][:, column].mean() for n in plain], "-", color=colour, label=label)
     for x, n in zip(at, plain):
         axes[0].plot([x] * 3, summary[n][:, column], "o", color=colour, markersize=3)
@@ -572,7 +584,7 @@ worst_names = [bias.GROUPS[int(np.argmin(r["right"]))] for r in biased["0.9"]]
 print("worst at strength 0.9:", ", ".join(worst_names))
 
 # %% [markdown]
-# Already at a strength of 0.7 the worst group is at a coin of three sides; at 0.9 it is at nothing, while shapes on their own background are nearly perfect. It is always a shape on another shape's background. The pale bars are intervals of one seed's worst group, averaged over the seeds.
+# Look at the two ends of the right-most pair: on scenes as in training all seems well, and the worst group is never right. At a strength of 0.7 it is at chance already. It is always a shape on another shape's background. The pale bars are intervals of one seed's worst group, averaged over the seeds.
 #
 # The two repairs are not equals. *Balanced batches* bring the worst group back to where it is without any correlation. *Reweighting the loss* does not: in InfoNCE an example is not only a question but also a candidate for all other questions, and a weight on the question leaves the candidates as biased as they were. Besides, rare pairs of weight 6.7 make noisy gradients; how much of the failure is noise, this lesson has not separated.
 #
@@ -655,12 +667,12 @@ claim(
 )
 claim(
     "order-kin",
-    says="another contrastive loss does not help",
+    says="another contrastive loss does not read order either",
     source="our question",
     measured=", ".join(f"{n} {v.mean():.3f} ± {spread(v, N):.3f}" for n, v in kin.items())
-    + f"; ProLIP on attributes {rate('ProLIP', 'attribute').mean():.2f}",
-    holds=all(v.mean() - spread(v, N) <= 0.5 for v in kin.values()),
-    note="holds if no mean over the three probes lies above chance by more than its interval; B = 64",
+    + f"; ProLIP seed by seed {', '.join(f'{x:.2f}' for x in kin['ProLIP'])}",
+    holds=all(v.max() < 0.55 for v in kin.values()),
+    note="mean of three probes, B = 64; holds if no seed of any of them reaches 0.55",
 )
 usual_, unusual_ = rate("NegCLIP, habits", "attribute"), rate("NegCLIP, habits", "attribute", "broken")
 claim(
@@ -696,16 +708,18 @@ claim(
     holds=bool(gain_.mean() > 2 * gain_.std(ddof=1) and loss_.mean() > 2 * loss_.std(ddof=1)),
     note="holds if it gains where the prior is a lie and loses where it is true, both beyond two standard deviations",
 )
-fall = {c: summary["none"][:, i] - summary["0.9"][:, i] for i, c in enumerate(("mean", "worst"))}
+fall = {c: summary["none"][:, i] - summary["0.9"][:, i] for i, c in enumerate(("as trained", "worst"))}
+apart_ = fall["worst"] - fall["as trained"]
 claim(
     "bias-worst",
     says="the mean hides the group that a spurious cue costs most",
     source="Sagawa et al. 2020",
-    measured=f"from no correlation to 0.9: mean falls by {fall['mean'].mean():.3f}, worst group by "
-    f"{fall['worst'].mean():.3f} to {summary['0.9'][:, 1].mean():.3f} (interval {summary['0.9'][:, 2].mean():.2f} to "
+    measured=f"from no correlation to 0.9: accuracy on scenes as in training changes by {-fall['as trained'].mean():+.3f} "
+    f"to {summary['0.9'][:, 0].mean():.3f}, worst group by "
+    f"{-fall['worst'].mean():+.3f} to {summary['0.9'][:, 1].mean():.3f} (interval {summary['0.9'][:, 2].mean():.2f} to "
     f"{summary['0.9'][:, 3].mean():.2f})",
-    holds=bool((fall["worst"] - fall["mean"]).mean() > 2 * (fall["worst"] - fall["mean"]).std(ddof=1)),
-    note="nine groups of equal size in the test",
+    holds=bool(apart_.mean() > 2 * apart_.std(ddof=1)),
+    note="holds if the worst of nine groups falls further than the mean, beyond two standard deviations",
 )
 better = {n: summary[n][:, 1] - summary["0.9"][:, 1] for n in REPAIRED[1:]}
 claim(
@@ -731,7 +745,7 @@ claim(
 # - A probe whose false captions are longer, rarer or ungrammatical measures that.
 # - Hard negatives made by one rule teach the rule (section 5).
 # - $\alpha$ tuned on the test is a measurement of the test.
-# - A worst group of ten examples is noise. Say how many there are, and correct (12).
+# - A worst group of ten examples is noise. Say how many there are, and correct (12). A group without a single hit has a bootstrap interval of no width; with $n$ examples its accuracy may still be as high as $3/n$.
 #
 # **What this bed cannot say.** Our eye sees well and is frozen; from pixels the same losses need larger batches before they read order at all. Captions have one grammar. In the web's text the swap hardly ever occurs, and how much of order is learned there by habit, as in section 5, this bed cannot tell.
 #
