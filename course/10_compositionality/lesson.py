@@ -486,7 +486,7 @@ print("mean of logarithms:", [round(x, 2) for x in given[:, pictures_].mean(dim=
 arm = prior.Arm(steps=budget(cpu=prior.STEPS, quick=3))
 captioner, _ = prior.train(arm, 0, scenes=budget(cpu=prior.SCENES, quick=300))
 given, alone = prior.tables(captioner, arm, 0.5, n=budget(cpu=prior.QUESTIONS, quick=30))  # (N, 2): true, exchanged
-fits, usual = (x[:, 0] - x[:, 1] for x in (given, alone))  # how much better the true one fits, how much more usual it is
+fits, usual = (x[:, 0] - x[:, 1] for x in (given, alone))  # (N,) by how much the true one is ahead
 priors = prior.known()
 figure, axes = plt.subplots(1, 2, figsize=(8, 3))
 axes[0].scatter(usual, fits, s=6, c=[plot.BLUE if u > 0 else plot.RED for u in usual], alpha=0.5)
@@ -691,8 +691,8 @@ claim(
     says="a rule that never sees a picture passes a compositionality benchmark",
     source="Lin et al. 2024, of other benchmarks; the rules and counts are ours",
     measured=f"format, then length: {blind_:.3f} of 7,511; trigrams "
-    f"{audit.share(audited['trigrams, sum']['counts']):.3f} by sum, {audit.share(audited['trigrams, mean']['counts']):.3f} by mean; same words in another order "
-    f"{audit.share(audited['format, then shorter']['same words'], ['swap_att', 'swap_obj']):.3f}",
+    f"{audit.share(audited['trigrams, sum']['counts']):.3f} by sum, {audit.share(audited['trigrams, mean']['counts']):.3f} by mean; same words in "
+    f"another order {audit.share(audited['format, then shorter']['same words'], ['swap_att', 'swap_obj']):.3f}",
     holds=blind_ > 0.75,
     note="SugarCrepe, commit 0047054; holds if above 0.75, half way from chance to perfect",
 )
@@ -703,8 +703,8 @@ claim(
     "prior-alpha",
     says="dividing by p(t) removes the language's prior",
     source="Lin et al. 2024",
-    measured=f"alpha 1 against 0: balanced test {gain_.mean():+.3f} ± {2 * gain_.std(ddof=1):.3f}, test as in training "
-    f"{-loss_.mean():+.3f} ± {2 * loss_.std(ddof=1):.3f}",
+    measured=f"alpha 1 against 0: balanced test {gain_.mean():+.3f} ± {2 * gain_.std(ddof=1):.3f}, test as in "
+    f"training {-loss_.mean():+.3f} ± {2 * loss_.std(ddof=1):.3f}",
     holds=bool(gain_.mean() > 2 * gain_.std(ddof=1) and loss_.mean() > 2 * loss_.std(ddof=1)),
     note="holds if it gains where the prior is a lie and loses where it is true, both beyond two standard deviations",
 )
@@ -714,8 +714,8 @@ claim(
     "bias-worst",
     says="the mean hides the group that a spurious cue costs most",
     source="Sagawa et al. 2020",
-    measured=f"from no correlation to 0.9: accuracy on scenes as in training changes by {-fall['as trained'].mean():+.3f} "
-    f"to {summary['0.9'][:, 0].mean():.3f}, worst group by "
+    measured=f"from no correlation to 0.9: accuracy on scenes as in training "
+    f"{-fall['as trained'].mean():+.3f} to {summary['0.9'][:, 0].mean():.3f}, worst group by "
     f"{-fall['worst'].mean():+.3f} to {summary['0.9'][:, 1].mean():.3f} (interval {summary['0.9'][:, 2].mean():.2f} to "
     f"{summary['0.9'][:, 3].mean():.2f})",
     holds=bool(apart_.mean() > 2 * apart_.std(ddof=1)),
