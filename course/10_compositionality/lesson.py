@@ -691,8 +691,9 @@ claim(
     says="a rule that never sees a picture passes a compositionality benchmark",
     source="Lin et al. 2024, of other benchmarks; the rules and counts are ours",
     measured=f"format, then length: {blind_:.3f} of 7,511; trigrams "
-    f"{audit.share(audited['trigrams, sum']['counts']):.3f} by sum, {audit.share(audited['trigrams, mean']['counts']):.3f} by mean; same words in "
-    f"another order {audit.share(audited['format, then shorter']['same words'], ['swap_att', 'swap_obj']):.3f}",
+    f"{audit.share(audited['trigrams, sum']['counts']):.3f} by sum, "
+    f"{audit.share(audited['trigrams, mean']['counts']):.3f} by mean; same words in another order "
+    f"{audit.share(audited['format, then shorter']['same words'], ['swap_att', 'swap_obj']):.3f}",
     holds=blind_ > 0.75,
     note="SugarCrepe, commit 0047054; holds if above 0.75, half way from chance to perfect",
 )
