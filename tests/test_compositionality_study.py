@@ -135,6 +135,7 @@ def test_habits_come_as_often_as_they_are_said_to():
         assert float((z.colour[:, 0] < z.colour[:, 1]).float().mean()) == pytest.approx(usual, abs=0.03)
 
 
+@torch.no_grad()
 def test_the_captioner_s_likelihoods_are_of_a_distribution():
     model = prior.Captioner(5, 8)
     x = torch.randn(1, bed.WIDTH, generator=seeded())
