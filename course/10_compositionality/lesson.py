@@ -627,7 +627,7 @@ repaired = {p: rate("NegCLIP", p) for p in PAIRWISE}
 claim(
     "order-negclip",
     says="hard negative captions repair it",
-    source="Yuksekgonul et al. 2023, sec. 4",
+    source="Yuksekgonul et al. 2023 (NegCLIP)",
     measured=", ".join(f"{p} {v.mean():.3f} ± {spread(v, N):.3f}" for p, v in repaired.items()),
     holds=all(v.mean() - spread(v, N) >= 0.9 for v in repaired.values()),
     note="holds if all three intervals lie above 0.90; its false captions are of the probes' own kinds, from latents",
@@ -636,7 +636,7 @@ costs = {k: share("NegCLIP", k) - share("CLIP", k) for k in ("retrieval", "namin
 claim(
     "order-cost",
     says="the repair costs nothing elsewhere",
-    source="Yuksekgonul et al. 2023 report little loss; the numbers are ours",
+    source="our question",
     measured=", ".join(f"{k} {d.mean():+.3f} ± {2 * d.std(ddof=1):.3f}" for k, d in costs.items()),
     holds=all(d.mean() + 2 * d.std(ddof=1) >= 0 for d in costs.values()),
     note="holds if no loss beyond two standard deviations of the seeds; retrieval among captions of different words",
@@ -726,7 +726,7 @@ better = {n: summary[n][:, 1] - summary["0.9"][:, 1] for n in REPAIRED[1:]}
 claim(
     "bias-repair",
     says="balancing the groups helps the worst one",
-    source="Sagawa et al. 2020 (baselines)",
+    source="after Sagawa et al. 2020",
     measured=", ".join(f"{n.split(', ')[1]} {d.mean():+.3f} ± {2 * d.std(ddof=1):.3f}" for n, d in better.items()),
     holds=all(d.mean() > 2 * d.std(ddof=1) for d in better.values()),
     note=f"strength 0.9, {bias.SCENES:,} scenes; holds if both repairs gain beyond two standard deviations",

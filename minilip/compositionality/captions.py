@@ -2,7 +2,7 @@
 
 Letters: B scenes, N of them that a question can be asked of, F false captions of each.
 
-Source: Yuksekgonul et al. 2023 (arXiv 2210.01936), sections 2 and 3; lesson 10.
+Source: Yuksekgonul et al. 2023 (arXiv 2210.01936); lesson 10.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def group_accuracy(hits: Tensor, groups: Tensor) -> Tensor:
     Raises:
         ValueError: hits are not in [0, 1], lengths differ, or a group has no example: it has no accuracy.
 
-    Source: Sagawa et al. 2020, section 2; lesson 10.
+    Source: Sagawa et al. 2020; lesson 10.
     """
     _hits(hits, groups)
     counts = torch.bincount(groups)  # (K,) n_k
@@ -77,7 +77,7 @@ def worst_group_interval(hits: Tensor, groups: Tensor, draws: int = 1000, seed: 
     Raises:
         ValueError: as in `group_accuracy`; draws below 1.
 
-    Source: Efron and Tibshirani 1993, sections 10.2 and 13.4; lesson 10.
+    Source: Efron and Tibshirani 1993, chapters 10 and 13; lesson 10.
     """
     found = worst_group(hits, groups)
     _check.count("draws", draws)
@@ -110,7 +110,7 @@ def group_weights(groups: Tensor) -> Tensor:
     Raises:
         ValueError: groups are not such numbers.
 
-    Source: the reweighting and resampling baselines of Sagawa et al. 2020; lesson 10.
+    Source: after Sagawa et al. 2020; lesson 10.
     """
     _check.labels("groups", groups, None, torch.iinfo(torch.int64).max)
     counts = torch.bincount(groups)  # (K,)

@@ -2,7 +2,7 @@ r"""Hard negatives: false captions of the same words in the batch, so that the l
 
 Letters: B batch, D embedding dimension, H hard captions, s logit scale (1 / temperature), p a probability.
 
-Source: Yuksekgonul et al. 2023 (arXiv 2210.01936), section 4 and the released code; lesson 10.
+Source: Yuksekgonul et al. 2023 (arXiv 2210.01936) and the released code; lesson 10.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def negclip_loss(image: Tensor, text: Tensor, hard_text: Tensor, logit_scale: fl
     Raises:
         ValueError: shapes differ, a batch of 1, numbers that are not finite, logit_scale <= 0.
 
-    Source: Yuksekgonul et al. 2023, section 4; lesson 10.
+    Source: Yuksekgonul et al. 2023; lesson 10.
     """
     _check.paired("image", image, "text", text)
     _check.embeddings("hard_text", hard_text)
@@ -63,7 +63,7 @@ class NegCLIP(CLIP):
     Args:
         image_tower, text_tower, tokenizer, dim, hidden: as in `CLIP`.
 
-    Source: Yuksekgonul et al. 2023, section 4; lesson 10.
+    Source: Yuksekgonul et al. 2023; lesson 10.
     """
 
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Mapping[str, float | Tensor]]:
@@ -96,7 +96,7 @@ def hard_captions(latents: Latents, generator: torch.Generator, named: tuple[str
     Raises:
         ValueError: the scenes have one object, or a name is unknown.
 
-    Source: after Yuksekgonul et al. 2023, section 4, who exchange words of a sentence; lesson 10.
+    Source: after Yuksekgonul et al. 2023, who exchange words of a sentence; lesson 10.
     """
     _check.generator("generator", generator)
     opposite = torch.tensor(OPPOSITE, device=generator.device)

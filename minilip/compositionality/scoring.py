@@ -120,7 +120,7 @@ def log_prior(log_p: Tensor) -> Tensor:
     Raises:
         ValueError: not (T, I) finite floating-point numbers.
 
-    Source: Lin et al. 2024, section 4; lesson 10.
+    Source: Lin et al. 2024; lesson 10.
     """
     _check.embeddings("log_p", log_p)
     return log_p.logsumexp(dim=1) - math.log(log_p.shape[1])  # (T,)
@@ -145,7 +145,7 @@ def visual_gpt_score(log_p_given_image: Tensor, log_p: Tensor, alpha: float = 1.
     Raises:
         ValueError: shapes that do not fit, numbers that are not finite, alpha below 0.
 
-    Source: Lin et al. 2024, eq. 4 to 6; lesson 10.
+    Source: Lin et al. 2024; lesson 10.
     """
     for name, x in (("log_p_given_image", log_p_given_image), ("log_p", log_p)):
         _check.tensor(name, x, floating=True)
