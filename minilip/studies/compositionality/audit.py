@@ -9,8 +9,8 @@ beginning.
 `python -m minilip.studies.compositionality.audit` measures what `measured/sugarcrepe.jsonl` lacks; it needs the text,
 `python -m minilip.data.sugarcrepe`. Lessons show the stored counts where the text is not at hand.
 
-Source: Hsieh et al. 2023 (arXiv 2306.14610), whose title promises to fix hackable benchmarks; the counts are ours; lesson
-10. The interpolation of n-grams: Witten and Bell 1991.
+Source: Hsieh et al. 2023 (arXiv 2306.14610), whose title promises to fix hackable benchmarks; the counts are ours;
+lesson 10. The interpolation of n-grams: Witten and Bell 1991.
 """
 
 from __future__ import annotations
