@@ -399,7 +399,7 @@ def wages(batch, world):
 
 panel(
     wages,
-    widgets.SelectionSlider(options=[8, 32, 64, 160, 512, 2048], value=64, description="B"),
+    widgets.SelectionSlider(options=[8, 32, 64, 160, 512, 2048, 12_000], value=64, description="B"),
     widgets.FloatSlider(min=3, max=6, step=0.25, value=3.25, description="log10 K"),
     examples=[(64, 3.25), (512, 3.25), (512, 5.0)],
 )
