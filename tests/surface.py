@@ -97,6 +97,7 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         hypersphere,
         infonce,
         lie,
+        limber,
         mae,
         prolip,
         protoclip,
@@ -116,6 +117,7 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         augment,
         gather,
         generation,
+        language,
         ngrams,
         sequence,
         sound,
@@ -173,6 +175,12 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
     sphere = on(hypersphere.Hypersphere(ConvNet(4), D))
     styled = on(simclr.StructuredSimCLR(ConvNet(4), 1, D))
     three = on(vicreg.VICReg(ConvNet(4), D))
+    writes = on(language.LanguageModel(12, 10, 8, 1, 2))
+    describes = on(
+        limber.LimBeR(
+            limber.FeatureMap(ConvNet(4)), limber.LinearPrompt(16, 8), language.LanguageModel(12, 12, 8, 1), 9
+        )
+    )
     hears = on(cpc.CPC(sequence.SpectrumEncoder(8, 6, D), 5, 2))
     looks = on(cpc.PatchCPC(ConvNet(2), 8, 4, 5, 1))
     spectrum = normal(B, 12, 8)
@@ -337,6 +345,48 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "traverse": C(prolip.traverse, {"start": unit(D), "root": unit(D), "steps": 3}),
         "partial_spearman": C(prolip.partial_spearman, {"x": normal(9), "y": normal(9), "given": normal(9, 2)}),
         "contains": C(prolip.contains, two()),
+        # LimBeR
+        "FeatureMap": C(limber.FeatureMap, {"tower": ConvNet(4)}, ("tower",)),
+        "FeatureMap.forward": C(on(limber.FeatureMap(ConvNet(4))), {"images": pictures}),
+        "LinearPrompt": C(limber.LinearPrompt, {"features": D, "dim": 4, "prompts": 2}),
+        "LinearPrompt.forward": C(on(limber.LinearPrompt(D, 4, 2)), {"h": normal(B, 3, D)}),
+        "ridge_map": C(limber.ridge_map, {"x": normal(B, D), "y": normal(B, 3), "ridge": 0.1}),
+        "caption_mask": C(limber.caption_mask, {"tokens": sentences, "end": 9}),
+        "caption_log_probabilities": C(
+            limber.caption_log_probabilities, {"logits": normal(B, 5, 12), "tokens": sentences, "end": 9}
+        ),
+        "caption_loss": C(limber.caption_loss, {"logits": normal(B, 5, 12), "tokens": sentences, "end": 9}),
+        "freeze": C(limber.freeze, {"module": ConvNet(2)}),
+        "frozen_hash": C(limber.frozen_hash, {"module": ConvNet(2)}),
+        "LimBeR": C(
+            limber.LimBeR,
+            {
+                "eye": limber.FeatureMap(ConvNet(4)),
+                "prompt": limber.LinearPrompt(16, 8),
+                "language": language.LanguageModel(12, 12, 8, 1, 2),
+                "end": 9,
+            },
+            ("eye", "prompt", "language"),
+        ),
+        "LimBeR.train": C(describes.train, {"mode": False}),
+        "LimBeR.soft_prompts": C(describes.soft_prompts, {"images": pictures}),
+        "LimBeR.logits": C(describes.logits, {"images": pictures, "tokens": sentences}),
+        "LimBeR.log_likelihood": C(describes.log_likelihood, {"images": pictures, "tokens": sentences}),
+        "LimBeR.loss": C(describes.loss, {"batch": (pictures, sentences)}, ("batch",)),
+        "LimBeR.caption": C(
+            describes.caption,
+            {
+                "images": pictures,
+                "start": sentences[0, :2],
+                "length": 3,
+                "top_p": 0.9,
+                "temperature": 0.7,
+                "generator": make(),
+            },
+        ),
+        "LanguageModel": C(language.LanguageModel, {"vocabulary": 9, "length": 5, "dim": 8, "depth": 1, "heads": 2}),
+        "LanguageModel.forward": C(writes, {"x": sentences}),
+        "LanguageModel.loss": C(writes.loss, {"batch": sentences}),
         # models
         "CLIP": C(clip.CLIP, {**towers(), "dim": 4, "hidden": 3}, ("image_tower", "text_tower", "tokenizer")),
         "SigLIP": C(clip.SigLIP, {**towers(), "dim": 4, "batch": 4}, ("image_tower", "text_tower", "tokenizer")),

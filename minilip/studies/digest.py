@@ -31,6 +31,7 @@ TESTED = (
         "minilip.mae",
         "minilip.lie",
         "minilip.clip",
+        "minilip.limber",
     ),
     *("minilip.protoclip", "minilip.prolip.model", "minilip.prolip.inclusion", "minilip.compositionality"),
     *("minilip.data.fetch", "minilip.data.locks", "minilip.data.home"),

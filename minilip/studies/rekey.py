@@ -51,6 +51,8 @@ STUDIES = {  # name -> where its `Study` stands
     "rotation-and-scale": ("minilip.studies.lie.scale", "STUDY"),
     "protoclip": ("minilip.studies.protoclip.emoji", "STUDY"),
     "protoclip-anchors": ("minilip.studies.protoclip.emoji", "ANCHORS"),
+    "limber-scenes": ("minilip.studies.limber.scenes", "STUDY"),
+    "limber-emoji": ("minilip.studies.limber.emoji", "STUDY"),
     "prolip": ("minilip.studies.prolip.scenes", "STUDY"),
     "prolip-emoji": ("minilip.studies.prolip.emoji", "STUDY"),
     "word-order": ("minilip.studies.compositionality.order", "STUDY"),
