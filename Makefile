@@ -6,7 +6,7 @@ LESSON ?=
 LOWEST_PYTHON ?= $(shell for p in python3.10 python3.11 python3.12 python3; do \
 	$$p -c "import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))" 2>/dev/null && echo $$p && break; done)
 
-.PHONY: lab help data test test-lowest course notebooks book book-check bench lint constraints
+.PHONY: lab help data test test-lowest course notebooks book book-check browser bench lint constraints
 
 lab: .venv/lab-ready data  ## set up, fetch emoji and speech, open the course
 	.venv/bin/jupyter lab notebooks/00_start.ipynb
@@ -40,6 +40,11 @@ book: .venv/book-ready  ## the course as web pages, out of the committed noteboo
 book-check: .venv/book-ready  ## build it and read every page in a browser: links, formulas, console
 	.venv/bin/python -m pip install --quiet --editable ".[browser]"
 	.venv/bin/python -m tools.book --check
+
+browser: .venv/book-ready data  ## use it as a learner does: run lessons, move panels, solve exercises (LESSON="03 07": some)
+	.venv/bin/python -m pip install --quiet --editable ".[browser]"
+	.venv/bin/python -m tools.browser --pictures build/browser $(LESSON)
+	$(if $(LESSON),,.venv/bin/python -m tools.book --check)
 
 bench: .venv/test-ready  ## minilip and its peers side by side
 	.venv/bin/python -m benchmarks

@@ -37,6 +37,7 @@ ELSEWHERE = {
     "minilip.data.emoji": "takes strings and paths; test_emoji.py",
     "minilip.data.poses": "takes names and paths; test_poses.py",
     "minilip.data.pretrained": "takes paths; test_pretrained.py",
+    "minilip.data.sugarcrepe": "takes paths and bytes; test_sugarcrepe.py",
     "minilip.data.transfer": "takes names and paths; test_transfer.py",
 }
 
@@ -91,11 +92,13 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
     from minilip import (
         blip,
         clip,
+        compositionality,
         cpc,
         evaluation,
         hypersphere,
         infonce,
         lie,
+        limber,
         mae,
         prolip,
         protoclip,
@@ -115,6 +118,7 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         augment,
         gather,
         generation,
+        language,
         ngrams,
         sequence,
         sound,
@@ -179,6 +183,12 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
     sphere = on(hypersphere.Hypersphere(ConvNet(4), D))
     styled = on(simclr.StructuredSimCLR(ConvNet(4), 1, D))
     three = on(vicreg.VICReg(ConvNet(4), D))
+    writes = on(language.LanguageModel(12, 10, 8, 1, 2))
+    describes = on(
+        limber.LimBeR(
+            limber.FeatureMap(ConvNet(4)), limber.LinearPrompt(16, 8), language.LanguageModel(12, 12, 8, 1), 9
+        )
+    )
     hears = on(cpc.CPC(sequence.SpectrumEncoder(8, 6, D), 5, 2))
     looks = on(cpc.PatchCPC(ConvNet(2), 8, 4, 5, 1))
     spectrum = normal(B, 12, 8)
@@ -199,6 +209,14 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         return latent.Latents(**{f: getattr(drawn, f).to(device) for f in latent.Latents.__dataclass_fields__})
 
     drawn = latents()
+
+    def pair_latents() -> Any:
+        shown = scenes.Scenes(16, 2).sample(8, torch.Generator().manual_seed(0))
+        return latent.Latents(**{f: getattr(shown, f).to(device) for f in latent.Latents.__dataclass_fields__})
+
+    two_objects = pair_latents()
+    probe = compositionality.Probe(whole(B, 2), SENTENCES[:2], [SENTENCES[2:3], SENTENCES[3:]])
+    negative = on(compositionality.NegCLIP(**towers(), dim=D))
 
     def films() -> Any:
         shown = cinema.sample(2, torch.Generator().manual_seed(0))
@@ -401,6 +419,48 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "traverse": C(prolip.traverse, {"start": unit(D), "root": unit(D), "steps": 3}),
         "partial_spearman": C(prolip.partial_spearman, {"x": normal(9), "y": normal(9), "given": normal(9, 2)}),
         "contains": C(prolip.contains, two()),
+        # LimBeR
+        "FeatureMap": C(limber.FeatureMap, {"tower": ConvNet(4)}, ("tower",)),
+        "FeatureMap.forward": C(on(limber.FeatureMap(ConvNet(4))), {"images": pictures}),
+        "LinearPrompt": C(limber.LinearPrompt, {"features": D, "dim": 4, "prompts": 2}),
+        "LinearPrompt.forward": C(on(limber.LinearPrompt(D, 4, 2)), {"h": normal(B, 3, D)}),
+        "ridge_map": C(limber.ridge_map, {"x": normal(B, D), "y": normal(B, 3), "ridge": 0.1}),
+        "caption_mask": C(limber.caption_mask, {"tokens": sentences, "end": 9}),
+        "caption_log_probabilities": C(
+            limber.caption_log_probabilities, {"logits": normal(B, 5, 12), "tokens": sentences, "end": 9}
+        ),
+        "caption_loss": C(limber.caption_loss, {"logits": normal(B, 5, 12), "tokens": sentences, "end": 9}),
+        "freeze": C(limber.freeze, {"module": ConvNet(2)}),
+        "frozen_hash": C(limber.frozen_hash, {"module": ConvNet(2)}),
+        "LimBeR": C(
+            limber.LimBeR,
+            {
+                "eye": limber.FeatureMap(ConvNet(4)),
+                "prompt": limber.LinearPrompt(16, 8),
+                "language": language.LanguageModel(12, 12, 8, 1, 2),
+                "end": 9,
+            },
+            ("eye", "prompt", "language"),
+        ),
+        "LimBeR.train": C(describes.train, {"mode": False}),
+        "LimBeR.soft_prompts": C(describes.soft_prompts, {"images": pictures}),
+        "LimBeR.logits": C(describes.logits, {"images": pictures, "tokens": sentences}),
+        "LimBeR.log_likelihood": C(describes.log_likelihood, {"images": pictures, "tokens": sentences}),
+        "LimBeR.loss": C(describes.loss, {"batch": (pictures, sentences)}, ("batch",)),
+        "LimBeR.caption": C(
+            describes.caption,
+            {
+                "images": pictures,
+                "start": sentences[0, :2],
+                "length": 3,
+                "top_p": 0.9,
+                "temperature": 0.7,
+                "generator": make(),
+            },
+        ),
+        "LanguageModel": C(language.LanguageModel, {"vocabulary": 9, "length": 5, "dim": 8, "depth": 1, "heads": 2}),
+        "LanguageModel.forward": C(writes, {"x": sentences}),
+        "LanguageModel.loss": C(writes.loss, {"batch": sentences}),
         # models
         "CLIP": C(clip.CLIP, {**towers(), "dim": 4, "hidden": 3}, ("image_tower", "text_tower", "tokenizer")),
         "SigLIP": C(clip.SigLIP, {**towers(), "dim": 4, "batch": 4}, ("image_tower", "text_tower", "tokenizer")),
@@ -455,6 +515,60 @@ def cases(device: str = "cpu", generator: Callable[[], Any] | None = None) -> di
         "MAE.predict": C(masked.predict, {"images": pictures, "noise": noise}),
         "MAE.reconstruct": C(masked.reconstruct, {"images": pictures, "generator": make()}),
         "MAE.loss": C(masked.loss, {"images": pictures}),
+        # what contrastive models miss
+        "exchange": C(compositionality.exchange, {"latents": two_objects}),
+        "order_probe": C(
+            compositionality.order_probe,
+            {"latents": two_objects, "generator": make(), "shuffles": 2, "named": ("colour",)},
+            ("named",),
+        ),
+        "attribute_probe": C(
+            compositionality.attribute_probe,
+            {"latents": two_objects, "name": "colour", "named": ("colour", "shape")},
+            ("named",),
+        ),
+        "relation_probe": C(
+            compositionality.relation_probe, {"latents": two_objects, "how": "objects", "named": ("shape",)}, ("named",)
+        ),
+        "replaced_probe": C(
+            compositionality.replaced_probe,
+            {"latents": two_objects, "generator": make(), "name": "shape", "named": ("shape",)},
+            ("named",),
+        ),
+        "Probe": C(
+            compositionality.Probe,
+            {"scenes": whole(B, 2), "true": SENTENCES[:2], "false": [SENTENCES[2:3], SENTENCES[3:]]},
+            ("scenes", "true", "false"),
+        ),
+        "probe_scores": C(
+            compositionality.probe_scores,
+            {"model": pair, "images": pictures, "probe": probe, "batch": 2},
+            ("model", "probe"),
+        ),
+        "probe_hits": C(compositionality.probe_hits, {"scores": normal(B, 3), "ties": "lot"}),
+        "probe_accuracy": C(compositionality.probe_accuracy, {"scores": normal(B, 3), "ties": "right"}),
+        "log_prior": C(compositionality.log_prior, {"log_p": normal(B, 5)}),
+        "visual_gpt_score": C(
+            compositionality.visual_gpt_score, {"log_p_given_image": normal(B), "log_p": normal(B), "alpha": 0.5}
+        ),
+        "negclip_loss": C(compositionality.negclip_loss, {**vt, "hard_text": unit(3, D)}),
+        "NegCLIP": C(
+            compositionality.NegCLIP, {**towers(), "dim": 4, "hidden": 3}, ("image_tower", "text_tower", "tokenizer")
+        ),
+        "NegCLIP.loss": C(negative.loss, {"batch": (pictures, sentences, sentences[:2])}, ("batch",)),
+        "hard_captions": C(
+            compositionality.hard_captions,
+            {"latents": two_objects, "generator": make(), "named": ("colour",)},
+            ("named",),
+        ),
+        "indistinct_floor": C(compositionality.indistinct_floor, {"batch": 8, "share": 0.25}),
+        "group_accuracy": C(compositionality.group_accuracy, {"hits": torch.ones(6).to(device), "groups": whole(2, 6)}),
+        "worst_group": C(compositionality.worst_group, {"hits": torch.ones(6).to(device), "groups": whole(2, 6)}),
+        "worst_group_interval": C(
+            compositionality.worst_group_interval,
+            {"hits": torch.ones(6).to(device), "groups": whole(2, 6), "draws": 20, "seed": 0},
+        ),
+        "group_weights": C(compositionality.group_weights, {"groups": whole(2, 6)}),
         # nn
         "ConvNet": C(ConvNet, {"width": 4}),
         "ConvNet.forward": C(on(ConvNet(4)), {"x": images()}),

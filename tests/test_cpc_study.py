@@ -118,13 +118,13 @@ def test_a_row_of_digits_says_what_it_says(row, spoken):
 
 
 def test_the_stored_measurements_are_of_this_code():
-    told, said = digits.known(), voices.known()
-    assert list(told) == list(digits.TOLD) and list(said) == list(voices.ROWS)
+    told, said = digits.TABLE.known(), voices.TABLE.known()
+    assert list(told) == list(digits.ROWS) and list(said) == list(voices.ROWS)
     for row, runs in told.items():
-        assert len(runs) == len(digits.seeds(row))
+        assert len(runs) == digits.SEEDS[row]
         assert all(len(s) == 500 for run in runs for s in run["digit"])
     for row, runs in said.items():
-        assert len(runs) == len(voices.seeds(row))
+        assert len(runs) == voices.SEEDS[row]
         assert all(len(run["voice"]) == 147 * 6 and len(run["prompt"]) == 147 * 2 for run in runs)
 
 

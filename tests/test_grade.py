@@ -19,7 +19,8 @@ from nbformat.v4 import new_notebook
 from minilip.clip import clip_loss
 from minilip.course import checks, cli, grade
 from minilip.course.grade import remote, wire
-from minilip.course.grade.__main__ import main, plain, table
+from minilip.course.grade.__main__ import main, table
+from minilip.course.grade.scores import plain
 
 ROOT = Path(__file__).resolve().parents[1]
 START = "from minilip.course import *\nsetup('07_clip')"
@@ -223,12 +224,12 @@ def test_only_code_cells_are_read(source, tmp_path):
     path = tmp_path / "a.ipynb"
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):
         path.write_text(json.dumps({"cells": cells, "nbformat": 4}), encoding)
-        assert grade.read(path) == [grade.Cell(3, "x = 1")]
+        assert grade.read(path.read_bytes(), str(path)) == [grade.Cell(3, "x = 1")]
 
 
 def test_the_lesson_is_named_set_up_or_checked():
     def found(name, *sources):
-        return grade.lesson_of(Path(name), [grade.Cell(1, source) for source in sources], grade.lessons())
+        return grade.lesson_of(name, [grade.Cell(1, source) for source in sources], grade.lessons())
 
     assert found("07_clip (2) smith.ipynb", "setup('01_infonce')") == "07_clip"
     assert found("mine.ipynb", 'device = setup( "06_lie", seed=1)', "check('clip.clip_loss', f)") == "06_lie"
@@ -245,8 +246,9 @@ def test_the_table_of_what_is_asked_is_that_of_the_library():
 
 
 def test_a_learners_words_cannot_draw_rows(capsys):
-    row = grade.Row("7.1", "clip.clip_loss", "f", "FAIL", "x\n  7.2  clip.logit_gradient  PASS\x1b[2J" + "y" * 500)
-    assert len(table([row]).splitlines()) == 1 and len(plain(row.detail)) == 200
+    words = "x\n  7.2  clip.logit_gradient  PASS\x1b[2J" + "y" * 500
+    row = {"exercise": "7.1", "check": "clip.clip_loss", "status": "FAIL", "detail": words}
+    assert len(table([row]).splitlines()) == 1 and len(plain(words)) == 200
     assert "\x1b" not in table([row])
 
 
@@ -294,6 +296,7 @@ class Here(remote.Process):
     def __init__(self, attempt):
         from minilip.course.grade.learner import Learner
 
+        super().__init__()
         self.learner, self.attempt, self.calls = Learner.__new__(Learner), attempt, []
 
     def ask(self, message):

@@ -64,6 +64,10 @@ def wrong_values(x: object) -> dict[str, object]:
 ANY_NUMBERS = {"whole numbers", "bool"}  # read as what they are worth
 ANY_CLASSES = {"negative", "too large"}  # a class may have any number
 RIGHT = {
+    **{(name, "scores"): ANY_NUMBERS for name in ("probe_hits", "probe_accuracy")},
+    **{(name, "hits"): ANY_NUMBERS for name in ("group_accuracy", "worst_group", "worst_group_interval")},
+    ("visual_gpt_score", "log_p_given_image"): {"one dimension more"},  # of any shape
+    ("visual_gpt_score", "log_p"): {"a single number"},
     **{(name, "similarity"): ANY_NUMBERS for name in ("ranks", "retrieval", "accuracy")},
     **{(name, "confidence"): ANY_NUMBERS for name in ("risk_coverage", "aurc")},
     **{("partial_spearman", x): ANY_NUMBERS for x in ("x", "y", "given")},
@@ -83,6 +87,7 @@ RIGHT = {
     ("with_end", "tokens"): {"too large"},  # neither knows how many words there are
     ("generate", "start"): {"too large"},
     ("hard_negatives", "generator"): {"None"},
+    ("caption_mask", "tokens"): {"too large"},
     ("words", "sentence"): {"unknown"},
     ("Tokenizer.unknown", "sentence"): {"unknown"},
     ("NGrams.unknown", "sentence"): {"unknown"},

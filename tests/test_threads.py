@@ -35,6 +35,8 @@ def tensors(x: Any) -> list[Tensor]:
         return [x]
     if isinstance(x, (Latents, Films)):
         return list(vars(x).values())
+    if isinstance(x, str):  # captions drawn by lot, letter by letter
+        return [torch.tensor(list(x.encode()))]
     return [t for part in x for t in tensors(part)]
 
 

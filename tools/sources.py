@@ -15,7 +15,7 @@ TAGS = {"nbval-skip", "nbval-check-output", "raises-exception", "hide-input"}
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 MARKER = re.compile(r"(\s*)#+\s*(?:begin|end)\s+solution\b", re.I)  # and its misspellings
 HEADER = re.compile(
-    r"# Exercise (\d+[a-z]?\.\d+) · (implement|prove|predict|break|explore) · (\d+) min · difficulty [1-5] of 5"
+    r"# Exercise (\d+[a-z]?\.\d+) · (implement|prove|predict|break|explore) · (\d+) min · difficulty ([1-5]) of 5"
 )
 LIKE = "'# Exercise 7.3 · implement · 10 min · difficulty 2 of 5'"
 
@@ -93,12 +93,15 @@ def unbound(solution: list[str], where: str) -> list[str]:
 
 
 class Asked(NamedTuple):
-    """An exercise as its learner is asked it: "7.1", "implement", 15, {"clip.clip_loss": "my_clip_loss"}."""
+    """An exercise as its learner is asked it: "7.1", "The loss", "implement", 15, 2, {"clip.clip_loss": "my_loss"}."""
 
     number: str
+    title: str
     kind: str
     minutes: int
+    difficulty: int  # of 5
     checks: dict[str, str]  # the name of each check, and the learner's name for what it judges
+    rubric: str = ""  # what a person goes by, of an explore exercise
 
 
 def asked(lesson: str, cells: list[NotebookNode], stubs: list[NotebookNode]) -> list[Asked]:
@@ -130,7 +133,11 @@ def asked(lesson: str, cells: list[NotebookNode], stubs: list[NotebookNode]) -> 
             raise BuildError(f'{where}: a check is called as f = check("...", f).use, not {", ".join(sorted(unnamed))}')
         elif not any(BEGIN in source for source in code(cells[start:end])):
             raise BuildError(f"{where}: no solution markers, so it is solved before it is begun")
-        found.append(Asked(header[1], header[2], int(header[3]), bound))
+        above = cells[[0, *starts][number - 1] : start]
+        titles = re.findall(rf"^## {re.escape(header[1])} (.+)$", "\n".join(cell.source for cell in above), re.M)
+        rubric = [found for cell in cells[start:end] for found in re.findall(r"\*\*Rubric\.?\*\*:? *(.+)", cell.source)]
+        plan = (header[2], int(header[3]), int(header[4]))
+        found.append(Asked(header[1], "".join(titles[-1:]), *plan, bound, " ".join(rubric)))
     return found
 
 

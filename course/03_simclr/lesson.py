@@ -87,7 +87,9 @@ for name, pair in (("crops only", cuts), ("crops and colours", full)):
 # > Draw two random views of every picture. Let each view find its partner among all the other views of the batch. What the lot changes between two views is useless for that; what it leaves alone is all there is to go by.
 #
 # In one line of mathematics, for a view $z_i$ with partner $z_{p(i)}$,
+#
 # $$\text{view } i \text{ chooses view } j \ne i \text{ with probability } P_{ij} = \frac{e^{z_i^\top z_j/\tau}}{\sum_{k\ne i} e^{z_i^\top z_k/\tau}},$$
+#
 # and in one line of code: `cross_entropy((z @ z.T / tau).fill_diagonal_(-inf), partner)`.
 #
 # ## 4. Derivation

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from minilip.course import checks, compare, record, switches
+from minilip.course import checks, compare, plan, record, session, switches
 from minilip.course.console import say
 
 WIDTH = 110
@@ -60,13 +60,15 @@ def hint(name: str) -> None:
 
 
 def progress() -> None:
-    """Print every exercise of the course: its lesson, whether it is solved, and the hints used."""
+    """Print every exercise of the course: its lesson, whether it is solved, the hints used; and which to do next."""
     rows, exercises = record.rows(), checks.catalogue()
     for name, (lesson, exercise) in exercises.items():
         row = {"status": "TODO", "hints": 0} | rows.get(name, {})
         hints = f"{row['hints']} of {len(exercise.hints)} hints"
         say(f"{lesson:16}  {name:{max(map(len, exercises))}}  {row['status']}  {hints}")
     say(f"{sum(rows.get(name, {}).get('status') == 'PASS' for name in exercises)} of {len(exercises)} solved")
+    if next_one := plan.suggestion(rows, str(session.claims["lesson"])):
+        say(textwrap.fill(next_one, WIDTH))
 
 
 # ---- what a check hands out, and knows again -------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 |---|---|---|
 | MINILIP_BUDGET | quick, cpu, gpu; without it the device decides | sizes and numbers of steps |
 | MINILIP_HOME | a folder | downloads, caches, progress (read by `minilip.data.home`) |
+| MINILIP_MIRROR | a folder | archives are looked for there first (read by `minilip.data.archives`) |
 | MINILIP_STRICT | 0, 1 | 1: a check that does not pass raises |
 | MINILIP_THREADS | a whole number of at least 1; without it OMP_NUM_THREADS, else all cores | threads of torch |
 """
@@ -19,7 +20,7 @@ import torch
 from minilip import _check
 
 T = TypeVar("T")
-KNOWN = ("MINILIP_BUDGET", "MINILIP_HOME", "MINILIP_STRICT", "MINILIP_THREADS")
+KNOWN = ("MINILIP_BUDGET", "MINILIP_HOME", "MINILIP_MIRROR", "MINILIP_STRICT", "MINILIP_THREADS")
 
 _told: set[str] = set()  # unknown names, each reported once
 

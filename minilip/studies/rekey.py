@@ -53,8 +53,15 @@ STUDIES = {  # name -> where its `Study` stands
     "blip-cleaning": ("minilip.studies.blip.cleaning", "STUDY"),
     "protoclip": ("minilip.studies.protoclip.emoji", "STUDY"),
     "protoclip-anchors": ("minilip.studies.protoclip.emoji", "ANCHORS"),
+    "limber-scenes": ("minilip.studies.limber.scenes", "STUDY"),
+    "limber-emoji": ("minilip.studies.limber.emoji", "STUDY"),
     "prolip": ("minilip.studies.prolip.scenes", "STUDY"),
     "prolip-emoji": ("minilip.studies.prolip.emoji", "STUDY"),
+    "word-order": ("minilip.studies.compositionality.order", "STUDY"),
+    "word-order-blip": ("minilip.studies.compositionality.matcher", "STUDY"),
+    "language-prior": ("minilip.studies.compositionality.prior", "STUDY"),
+    "spurious": ("minilip.studies.compositionality.bias", "STUDY"),
+    "sugarcrepe": ("minilip.studies.compositionality.audit", "STUDY"),
 }
 TOLERANCE = 0.02  # against a stored result
 EQUAL = 1e-6  # against the old code on the same machine

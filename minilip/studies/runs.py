@@ -1,7 +1,7 @@
-"""What modules of studies share around what they measure: a command line, and arms with the same seeds."""
+"""What modules of studies share around what they measure: a command line, arms of equal seeds, rows of their own."""
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,3 +59,34 @@ class Arms:
         torch.set_num_threads(1)
         self.study.complete(self.settings(arm, seed, chosen.part) for arm in chosen.arms for seed in self.seeds)
         return str(chosen.part)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A study of the rows of a table, each with seeds of its own: spectra have none, and training is dear.
+
+    Args:
+        study: what measures a row.
+        seeds: how many seeds each row has.
+        settings: (row, seed) -> what `study` stores a result under.
+    """
+
+    study: Study
+    seeds: Mapping[str, int]
+    settings: Callable[[str, int], dict[str, Any]]
+
+    def known(self) -> dict[str, list[dict[str, Any]]]:
+        """What has been measured with this code: {row: [a result for each seed]}.
+
+        Raises:
+            LookupError: entries are missing, as they are after a change of the code.
+        """
+        return {row: self.study.recall([self.settings(row, s) for s in range(n)]) for row, n in self.seeds.items()}
+
+    def complete(self, name: str, text: str | None) -> None:
+        """Measure the rows that the command line asks for, on one thread, as `Arms.complete`."""
+        parser = command(name, text)
+        parser.add_argument("--rows", nargs="+", metavar="ROW", choices=list(self.seeds), default=list(self.seeds))
+        chosen = parser.parse_args()
+        torch.set_num_threads(1)
+        self.study.complete(self.settings(row, seed) for row in chosen.rows for seed in range(self.seeds[row]))

@@ -43,16 +43,17 @@ class Problem:
         return "\n".join(lines)
 
 
-def judge(exercise: Exercise | Prediction, attempt: Any) -> Report:
+def judge(exercise: Exercise | Prediction, attempt: Any, seed: int = 0) -> Report:
     """The verdict on an attempt. Whatever the attempt raises becomes part of the report.
 
     Args:
         attempt: a function for an `Exercise`, a value for a `Prediction`; None or `...` where nothing is written yet.
+        seed: of the inputs. A notebook sees those of 0; who grades asks for others, which no table can hold.
     """
-    return examine(exercise, attempt)[0]
+    return examine(exercise, attempt, seed)[0]
 
 
-def examine(exercise: Exercise | Prediction, attempt: Any) -> tuple[Report, Problem | None]:
+def examine(exercise: Exercise | Prediction, attempt: Any, seed: int = 0) -> tuple[Report, Problem | None]:
     """The verdict, and after FAIL what it rests on."""
     instead = exercise.answer if isinstance(exercise, Prediction) else exercise.library
     todo = Report("TODO", None, instead, "Not written yet.")
@@ -62,7 +63,7 @@ def examine(exercise: Exercise | Prediction, attempt: Any) -> tuple[Report, Prob
         return _judge_value(exercise, attempt), None
     if not callable(attempt):
         return Report("FAIL", None, instead, f"Expected a function, got {compare.describe(attempt)}."), None
-    cases, printer = make_cases(exercise), Printer()
+    cases, printer = make_cases(exercise, seed), Printer()
     plain = _see(exercise, attempt, cases.plain, printer)
     if any(got.unwritten for _, got in plain):
         return todo, None
@@ -100,9 +101,9 @@ def _judge_value(exercise: Prediction, attempt: Any) -> Report:
 
     if is_attempt(exercise.answer):
         return Report("PASS", None, attempt, "")
-    known = next((m for m in exercise.misconceptions if is_attempt(m.wrong)), None)
-    text = known.message if known else f"It is not {compare.numbers(attempt)}."
-    return Report("FAIL", known.name if known else None, exercise.answer, text)
+    for known in filter(lambda m: is_attempt(m.wrong), exercise.misconceptions):
+        return Report("FAIL", known.name, exercise.answer, known.message)
+    return Report("FAIL", None, exercise.answer, f"It is not {compare.numbers(attempt)}.")
 
 
 # ---- stages: what is wrong, or None ----------------------------------------------------------------------------------
@@ -218,9 +219,8 @@ _Name = tuple[str | None, str]
 
 def _fail(exercise: Exercise, problem: Problem, seen: _Seen, name: Callable[..., _Name]) -> Report:
     mistake, text = name(exercise, problem, seen)
-    names = compare.names(exercise.reference)
-    args = problem.case.args if problem.case else ()
-    given = ", ".join(f"{n} {compare.given(x)}" for n, x in zip(names, args))  # noqa: B905
+    named = zip(compare.names(exercise.reference), problem.case.args if problem.case else ())  # noqa: B905
+    given = ", ".join(f"{n} {compare.given(x)}" for n, x in named)
     lines = (text, f"  input    {given}", problem.evidence())
     return Report("FAIL", mistake, exercise.library, "\n".join(filter(None, lines)))
 

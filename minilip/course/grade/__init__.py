@@ -1,4 +1,4 @@
-"""Grade notebooks: `minilip grade exercises/07_clip.ipynb`. A row an exercise; exit 0 only if all of them pass.
+"""Grade notebooks: `minilip grade submissions/`. A row a student and exercise; exit 0 only if all of them pass.
 
 Which exercises a lesson has, and what each is judged by, comes from the installed library. Of the learner's notebook
 only the attempts count: it runs in a process of its own, in a temporary folder, where `check` hands the attempt in and
@@ -7,24 +7,25 @@ and gradients come back as numbers (`wire.py`), and autograd goes on across the 
 the same as in a notebook. A cell can patch, delete or redefine what it likes, it does so in its own process. The other
 way round, to move the learner's function to the judge, would need its source or a pickle of it to run here.
 
-A cell or a function that does not come to an end costs its process: the notebook is run again without it.
+A cell or a function that does not come to an end costs its process: the notebook is run again without it. The inputs
+are drawn anew for every grading, so that no table of those seen in the notebook helps.
 
-What this does not guard against: the learner's process has the library too, and could copy an answer out of it (a
-function that calls the library's own is recognised). And it is the same user's: where files matter, grade in a
-container.
+On Linux the learner's process is confined (`sandbox.py`): it reads no solutions and no checks, writes into its folder
+only, opens no socket, starts no process, signals nobody. Elsewhere it is the same user's: where files matter, grade in
+a container. What no grader can see is where an answer was copied from by hand: a function that calls the library's own,
+or a copy made of it while it runs, is recognised.
 """
 
-import json
 import re
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from minilip.course import checks
+from minilip.course import checks, plan
 from minilip.course.checks import Prediction
-from minilip.course.grade import wire
+from minilip.course.grade import sandbox, wire
 from minilip.course.grade.notebook import Cell, Unreadable, lesson_of, read
 from minilip.course.grade.remote import Gone, Process, Remote
 
@@ -43,7 +44,8 @@ class Row:
     check: str  # its name; empty where there is nothing to check
     name: str  # what the exercise calls the attempt
     status: str = "TODO"
-    detail: str = ""
+    detail: str = ""  # the mistake, or what else there is to say
+    mistake: str = ""  # its name, where it was recognised
     seconds: float = 0.0
     judged: bool = field(default=False, repr=False)
 
@@ -55,10 +57,9 @@ def lessons() -> dict[str, str]:
 
 def rows_of(lesson: str) -> list[Row]:
     """What the library asks in a lesson, nothing solved yet."""
-    asked = json.loads(Path(__file__).parents[1].joinpath("exercises.json").read_text("utf-8")).get(lesson, [])
     there = {name for name, its in lessons().items() if its == lesson}
     rows = []
-    for exercise in asked:
+    for exercise in plan.asked().get(lesson, []):
         found = {check: name for check, name in exercise["checks"].items() if check in there}
         rows += [Row(exercise["number"], check, name) for check, name in found.items()]
         if not found or exercise["kind"] == "explore":
@@ -66,20 +67,29 @@ def rows_of(lesson: str) -> list[Row]:
     return rows + [Row("", check, "") for check in sorted(there - {row.check for row in rows})]
 
 
-def grade(cells: Sequence[Cell], lesson: str, timeout: float = TIMEOUT) -> list[Row]:
+def grade(
+    cells: Sequence[Cell],
+    lesson: str,
+    timeout: float = TIMEOUT,
+    memory: float = sandbox.MEMORY,
+    seed: int | None = None,
+) -> list[Row]:
     """Run a learner's cells and judge what they hand in.
 
     Args:
         timeout: seconds for each cell and for each exercise; a notebook may take 20 times as long.
+        memory: GB that the learner's process may use, where the system can be told so.
+        seed: of the inputs; None draws one.
     """
-    grading = _Grading(cells, lesson, timeout)
+    grading = _Grading(cells, lesson, timeout, memory, secrets.randbelow(2**31) if seed is None else seed)
     while not grading.done:
         grading.run()
     return grading.rows
 
 
 class _Grading:
-    def __init__(self, cells: Sequence[Cell], lesson: str, timeout: float):
+    def __init__(self, cells: Sequence[Cell], lesson: str, timeout: float, memory: float, seed: int):
+        self.memory, self.seed = memory, seed
         self.rows, self.timeout, self.until = rows_of(lesson), timeout, time.monotonic() + WHOLE * timeout
         self.by_check = {row.check: row for row in self.rows if row.check}
         self.cells = [(f"cell {cell.number}", cell.source) for cell in cells]
@@ -97,7 +107,7 @@ class _Grading:
     def run(self) -> None:
         """The notebook from its first cell; where a process is lost, it is to be run again without what lost it."""
         try:
-            with Process() as process:
+            with Process(self.memory) as process:
                 for where, source in self.cells:
                     self.cell(process, where, source)
                 for check, source in self.ours:
@@ -146,7 +156,7 @@ class _Grading:
         start, before = time.monotonic(), process.allow(self.allowance())
         try:
             attempt = remote if message["callable"] and not prediction else wire.unpack(message["value"])
-            report = checks.judge(exercise, attempt)
+            report = checks.judge(exercise, attempt, self.seed)
             verdict = report.status, report.mistake, report.message
             if report.status == "PASS" and remote.library:
                 verdict = "FAIL", "calls the library's own function", ""
@@ -162,6 +172,7 @@ class _Grading:
             # A function that has passed stays solved; of several predictions the last one counts.
             if row.status != "PASS" or prediction:
                 row.status, row.judged = verdict[0], True
+                row.mistake = verdict[1] or ""
                 row.detail = verdict[1] or verdict[2].partition("\n")[0]
                 if remote.line and not verdict[1] and row.status == "FAIL":
                     row.detail += f" ({remote.line})"

@@ -17,20 +17,18 @@ class Cell:
     source: str
 
 
-def read(path: Path) -> list[Cell]:
-    """The code cells, in any encoding of JSON and any notebook format from 4.0 on.
+def read(data: bytes, name: str) -> list[Cell]:
+    """The code cells of a notebook's file, in any encoding of JSON and any notebook format from 4.0 on.
 
     Raises:
         Unreadable: it is not a notebook, or of an older format.
     """
 
     def refuse(why: str) -> NoReturn:
-        raise Unreadable(f"{path}: {why}")
+        raise Unreadable(f"{name}: {why}")
 
     try:
-        found = json.loads(path.read_bytes())
-    except OSError as error:
-        refuse(error.strerror or str(error))
+        found = json.loads(data)
     except (ValueError, RecursionError) as error:
         refuse(f"expected a notebook, which is JSON ({error})")
     if not isinstance(found, dict) or not isinstance(found.get("cells"), list):
@@ -45,7 +43,7 @@ def read(path: Path) -> list[Cell]:
     return cells
 
 
-def lesson_of(path: Path, cells: list[Cell], lessons: dict[str, str]) -> str:
+def lesson_of(name: str, cells: list[Cell], lessons: dict[str, str]) -> str:
     """The lesson that the file is named after, else the one that its cells set up, else the one whose checks they call.
 
     Args:
@@ -55,10 +53,10 @@ def lesson_of(path: Path, cells: list[Cell], lessons: dict[str, str]) -> str:
         Unreadable: none of these names one lesson.
     """
     known, source = set(lessons.values()), "\n".join(cell.source for cell in cells)
-    named = {lesson for lesson in known if lesson in path.stem}
+    named = {lesson for lesson in known if lesson in Path(name).stem}
     set_up = set(re.findall(r"""\bsetup\(\s*["'](\w+)["']""", source)) & known
     checked = {lessons[name] for name in re.findall(r"""\bcheck\(\s*["']([\w.]+)["']""", source) if name in lessons}
     for candidates in (named, set_up, checked):
         if len(candidates) == 1:
             return next(iter(candidates))
-    raise Unreadable(f"{path}: which lesson is it? Say --lesson, one of {', '.join(sorted(known))}")
+    raise Unreadable(f"{name}: which lesson is it? Say --lesson, one of {', '.join(sorted(known))}")

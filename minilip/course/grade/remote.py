@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 import minilip
-from minilip.course.grade import wire
+from minilip.course.grade import sandbox, wire
 
 START = 120.0  # seconds that a process may take to import everything
 
@@ -29,7 +29,14 @@ class Gone(BaseException):
 
 
 class Process:
-    """One learner's process in a temporary folder. Leaving the context ends it and all that it has started."""
+    """One learner's process in a temporary folder. Leaving the context ends it and all that it has started.
+
+    Args:
+        memory: GB that its cells may use.
+    """
+
+    def __init__(self, memory: float = sandbox.MEMORY):
+        self.memory = memory
 
     def __enter__(self) -> "Process":
         self.folder = tempfile.TemporaryDirectory(prefix="minilip-grade-", ignore_cleanup_errors=True)
@@ -41,6 +48,9 @@ class Process:
         settings = {
             "MINILIP_HOME": self.folder.name,
             "MINILIP_BUDGET": "quick",
+            "MINILIP_THREADS": "1",  # several notebooks are graded at a time
+            "OMP_NUM_THREADS": "1",
+            **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self.folder.name),
             "IPYTHONDIR": self.folder.name,
             "MPLBACKEND": "agg",
             "PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in paths if p),
@@ -50,7 +60,7 @@ class Process:
         if sys.platform == "win32":
             group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "minilip.course.grade.learner"],
+            [sys.executable, "-m", "minilip.course.grade.learner", str(self.memory)],
             cwd=self.folder.name,
             env={**own, **settings},
             stdin=subprocess.PIPE,
@@ -62,7 +72,7 @@ class Process:
         threading.Thread(target=self._listen, daemon=True).start()
         self.left = self.limit = START
         try:
-            self.answer()
+            self.held = list(self.answer()["held"])  # what confines it
         except BaseException:
             self.__exit__()
             raise

@@ -28,7 +28,7 @@ from minilip.data.speech import RATE, VOICE_NAMES, Voices
 from minilip.nn.modes import evaluating
 from minilip.nn.sequence import SpectrumEncoder, Utterance, frames_of, padded, segment_means
 from minilip.nn.sound import log_mel, mfcc
-from minilip.studies.runs import command
+from minilip.studies.runs import Rows
 from minilip.studies.store import Study
 from minilip.training import finetune, fit
 
@@ -162,27 +162,7 @@ def settings(row: str, seed: int, part: str = "test") -> dict[str, Any]:
     return {"row": row, "seed": seed, "steps": STEPS if row in CANDIDATES else 0, "part": part}
 
 
-def seeds(row: str) -> range:
-    """Those of a row: spectra have none, and training is dear."""
-    return range(SEEDS[row])
-
-
-def known() -> dict[str, list[dict[str, Any]]]:
-    """What has been measured with this code: {row: [what `measure` returns, for each seed]}.
-
-    Raises:
-        LookupError: entries are missing, as they are after a change of the code.
-    """
-    return {row: STUDY.recall([settings(row, seed) for seed in seeds(row)]) for row in ROWS}
-
-
-def main() -> None:
-    parser = command("cpc.voices", __doc__)
-    parser.add_argument("--rows", nargs="+", metavar="ROW", choices=ROWS, default=ROWS)
-    chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    STUDY.complete(settings(row, seed) for row in chosen.rows for seed in seeds(row))
-
+TABLE = Rows(STUDY, SEEDS, settings)
 
 if __name__ == "__main__":
-    main()
+    TABLE.complete("cpc.voices", __doc__)

@@ -1,0 +1,6 @@
+"""Exercises of lesson 08: the five proofs, and no mutant that the inputs miss."""
+
+from minilip.course.checks.limber import EXERCISES
+from tests.proofs import proved
+
+test_exercise, test_no_mutant_passes_unnoticed = proved(EXERCISES)

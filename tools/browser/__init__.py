@@ -1,0 +1,1 @@
+"""The course in a browser, used as a learner uses it."""
