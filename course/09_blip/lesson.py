@@ -573,7 +573,7 @@ panel(judged, widgets.IntSlider(value=4, min=0, max=len(held) - 1, description="
 # %% [markdown]
 # ## 9. What each loss does
 #
-# One run shows little. `minilip/studies/blip/losses.py` names five arms, from the same eye and on the same batches: contrast alone, with match, with describe, and all three, 900 steps each; and all three for 1,500 steps. Figures and claims show the arms of which all three seeds are stored. All numbers from here on are **stored runs** on fresh scenes of their own, not the live run above; `python -m minilip.studies.blip.losses` measures them again.
+# One run shows little. `minilip/studies/blip/losses.py` names five arms, from the same eye and on the same batches: contrast alone, with match, with describe, and all three, 900 steps each; and all three for 1,500 steps. The longer run was added when two seeds of the shorter one had been seen on these very scenes, so both stand in every claim. Figures and claims show the arms of which all three seeds are stored. All numbers from here on are **stored runs** on fresh scenes of their own, not the live run above; `python -m minilip.studies.blip.losses` measures them again.
 
 # %%
 known = losses.known()  # {arm: [result of each seed]}
