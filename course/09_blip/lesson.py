@@ -610,6 +610,8 @@ for name, runs in known.items():
 # %% [markdown]
 # Read the bars by kind and the dots by seed. A caption with one wrong colour or shape is caught by the cosine alone: contrast needs no matcher for that. A swap holds the same words, a turned relation all but one. There the matcher of 900 steps is perfect in one seed; in the two others it has not learned order yet, and is near a coin about relations. All three captioners write the relation right in most captions by then. After 1,500 steps all three matchers have it. The steep part of the matcher's curve comes, and when it comes differs from seed to seed: one run would have told either story.
 #
+# And the arms beside each other: after 900 steps no loss has helped another beyond the noise of three seeds. The captioner that shares its steps with a matcher is behind the one that does not, 0.91 against 0.98 of captions right in everything. What the three buy together is one model that does all three.
+#
 # ### Three ways to search
 #
 # Contrast compares all pairs at the price of two encodings. The matcher has to read each pair: $256 \times 256$ passes for this gallery. BLIP does both: contrast chooses 16 candidates, the matcher puts them in order, $m_{ij} + v_i^\top t_j$. Every caption that is true of a picture counts as right.
@@ -687,6 +689,7 @@ claim(
 hardest = {k: [run["matched"][k] for run in known[best]] for k in FOILS}
 short = {k: [run["matched"][k] for run in known[full]] for k in FOILS}
 worst = min(hardest, key=lambda k: np.mean(hardest[k]))
+early = min(short, key=lambda k: min(short[k]))
 claim(
     "blip-matches",
     says="the matcher alone tells true captions from hard negatives",
@@ -694,7 +697,7 @@ claim(
     measured="AUROC " + ", ".join(f"{k} {np.mean(x):.3f}" for k, x in hardest.items()),
     holds=min(hardest[worst]) >= 0.9,
     note=f"holds if at least 0.9 for every kind and seed; the hardest is {worst}: {mean_sd(hardest[worst])}; "
-    f"after 900 steps {np.mean(short[worst]):.3f}, the worst seed {min(short[worst]):.3f}",
+    f"after 900 steps the hardest is {early}: {mean_sd(short[early])}, the worst seed {min(short[early]):.3f}",
 )
 claim(
     "blip-reranks",
