@@ -631,8 +631,8 @@ claim(
     source="Yuksekgonul et al. 2023 (NegCLIP)",
     measured=", ".join(f"{p} {v.mean():.3f} ± {spread(v, N):.3f}" for p, v in repaired.items()),
     holds=all(v.mean() - spread(v, N) >= 0.9 for v in repaired.values()),
-    note=f"holds if all three intervals lie above 0.90; {int((reads >= 0.9).sum())} of {len(reads)} runs are above it in "
-    f"all three, the worst run {reads.min():.2f}; its false captions are of the probes' own kinds, from latents",
+    note=f"holds if all three intervals lie above 0.90; {int((reads >= 0.9).sum())} of {len(reads)} runs are above it "
+    f"in all three, the worst run {reads.min():.2f}; its false captions are of the probes' own kinds, from latents",
 )
 costs = {k: share("NegCLIP", k)[:3] - share("CLIP", k) for k in ("retrieval", "naming")}  # of the same seeds
 claim(
