@@ -522,7 +522,7 @@ for question in real.QUESTIONS:
 # %% [markdown]
 # ## 10. Claims
 #
-# What the paper says, and what we measured: three seeds, 2,000 fresh scenes each, mean ± standard deviation over seeds. A gain holds when its mean exceeds two standard deviations. The last four rows are the stored run on emoji, one seed, with 95 % intervals over concepts.
+# What the paper says, and what we measured: three seeds, 2,000 fresh scenes each, mean ± standard deviation over seeds. A gain holds when its mean exceeds two standard deviations. The last four rows are the stored run on emoji, one seed, with intervals of 97.5 % over concepts: two runs had been looked at.
 
 # %%
 def mean_sd(values):

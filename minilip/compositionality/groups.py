@@ -33,9 +33,7 @@ def group_accuracy(hits: Tensor, groups: Tensor) -> Tensor:
     Source: Sagawa et al. 2020; lesson 10.
     """
     _hits(hits, groups)
-    counts = torch.bincount(groups)  # (K,) n_k
-    if bool((counts == 0).any()):
-        _check.fail("groups", "an example of each group", f"none of group {int((counts == 0).nonzero()[0])}")
+    counts = _counts(groups)  # (K,) n_k
     sums = torch.zeros(len(counts), dtype=torch.float64, device=hits.device).index_add(0, groups, hits.double())
     return sums / counts  # (K,)
 
@@ -113,10 +111,16 @@ def group_weights(groups: Tensor) -> Tensor:
     Source: after Sagawa et al. 2020; lesson 10.
     """
     _check.labels("groups", groups, None, torch.iinfo(torch.int64).max)
-    counts = torch.bincount(groups)  # (K,)
+    counts = _counts(groups)  # (K,)
+    return (len(groups) / (len(counts) * counts[groups])).float()  # (N,)
+
+
+def _counts(groups: Tensor) -> Tensor:
+    """n_k of each group. (N,) -> (K,)"""
+    counts = torch.bincount(groups)
     if bool((counts == 0).any()):
         _check.fail("groups", "an example of each group", f"none of group {int((counts == 0).nonzero()[0])}")
-    return (len(groups) / (len(counts) * counts[groups])).float()  # (N,)
+    return counts
 
 
 def _hits(hits: Tensor, groups: Tensor) -> None:

@@ -107,13 +107,12 @@ def fetch(packages: Sequence[Package], root: Path, download: bool = True, comman
 
 def incomplete(packages: Sequence[Package], root: Path) -> list[tuple[Package, list[str]]]:
     """The packages with files that are absent or altered, and which."""
-    pairs = [
-        (p, [path for path, file in p.files.items() if not _intact(p.folder(root) / path, file)]) for p in packages
-    ]
+    pairs = [(p, [path for path, file in p.files.items() if not intact(p.folder(root) / path, file)]) for p in packages]
     return [(package, paths) for package, paths in pairs if paths]
 
 
-def _intact(path: Path, file: File) -> bool:
+def intact(path: Path, file: File) -> bool:
+    """Whether a file is there and is, to the last byte, the one that is pinned."""
     return path.is_file() and path.stat().st_size == file.size and _sha256(path) == file.sha256
 
 
@@ -143,7 +142,7 @@ def download(url: str, target: Path, file: File, bar: tqdm) -> None:
     before = bar.n
     target.parent.mkdir(parents=True, exist_ok=True)
     with alone(part):
-        if _intact(target, file):  # another process has fetched it in the meantime
+        if intact(target, file):  # another process has fetched it in the meantime
             bar.update(file.size)
             return
         for resumed in (part.exists(), False):

@@ -21,7 +21,7 @@ from minilip import _check
 from minilip._files import replacing
 from minilip.data import home
 from minilip.data.archives import mirrored, unpack_tar
-from minilip.data.fetch import UNDELIVERED, File, MissingData, download, verify
+from minilip.data.fetch import UNDELIVERED, File, MissingData, download, intact, verify
 
 COMMIT = "0047054b243992f0fad63d6f64f7544862daf846"
 RAW = f"https://raw.githubusercontent.com/RAIVNLab/sugar-crepe/{COMMIT}/data"  # serves RAW/NAME.json
@@ -90,15 +90,7 @@ def read_pairs(category: str, content: bytes) -> list[Pair]:
 
 
 def _missing(folder: Path) -> list[str]:
-    return [name for name, file in FILES.items() if not _intact(folder / f"{name}.json", name, file)]
-
-
-def _intact(path: Path, name: str, file: File) -> bool:
-    try:
-        verify(path, name, file)
-    except OSError:
-        return False
-    return True
+    return [name for name, file in FILES.items() if not intact(folder / f"{name}.json", file)]
 
 
 def _from_mirror(folder: Path, names: list[str]) -> None:

@@ -12,6 +12,7 @@ because a file is no notebook or the command is wrong.
 """
 
 import argparse
+import contextlib
 import os
 import secrets
 import sys
@@ -99,10 +100,10 @@ def mark_class(submissions: list[Submission], scores: Scores, terms: Terms, jobs
     left, status, start = [], 0, time.monotonic()
     few = len(submissions) <= FEW
     for submission in submissions:
-        try:
-            lines = scores.known(str(submission), identify(submission, terms)[1])
-        except grade.Unreadable:
-            lines = []
+        lines = []
+        if scores.kept:  # else nobody need read the notebook twice
+            with contextlib.suppress(grade.Unreadable):
+                lines = scores.known(str(submission), identify(submission, terms)[1])
         if lines:
             scores.add(str(submission), lines)
             status = max(status, report(submission, lines, few, "graded before"))

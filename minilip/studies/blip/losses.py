@@ -12,7 +12,6 @@ steps), the twins of a batch (without them the matcher had learned no relation a
 Source: Li et al. 2022 (arXiv 2201.12086); test bed, sizes and controls are ours. Lesson 09.
 """
 
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from minilip.blip import BLIP
@@ -65,20 +64,7 @@ ARMS = {
 }
 STUDY = Study("blip", measure)
 RUNS = Arms(STUDY, ARMS, range(3))
-settings = RUNS.settings
-
-
-def known() -> dict[str, list[Any]]:
-    """What has been measured with this code, of the arms of which every seed has been: {name: [result of each seed]}.
-
-    Raises:
-        LookupError: not even "ITC + ITM + LM" has been measured.
-    """
-    found = {"ITC + ITM + LM": STUDY.recall([settings("ITC + ITM + LM", seed) for seed in RUNS.seeds])}
-    for name in ARMS:
-        with suppress(LookupError):
-            found[name] = STUDY.recall([settings(name, seed) for seed in RUNS.seeds])
-    return {name: found[name] for name in ARMS if name in found}
+settings, known = RUNS.settings, RUNS.known
 
 
 def main() -> None:
