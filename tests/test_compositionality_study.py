@@ -191,7 +191,6 @@ def test_weights_of_one_are_clip():
 
 
 def test_blip_is_asked_in_three_ways():
-    pytest.importorskip("minilip.blip")
     z = draw(20, seeded())
     data = matcher.places_of(z, EYE), bed.tokenizer()(sentences(z))
     model, history = matcher.train(matcher.Arm(batch=8, steps=1), data, 0, progress=False)

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from copy import deepcopy
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from minilip.blip import BLIP
 from minilip.compositionality import PROBES, Probe, probe_hits, probe_scores
 from minilip.data.latents import Latents
 from minilip.evaluation import encode
@@ -69,16 +69,16 @@ def pool(n: int = POOL, steps: int = EYE_STEPS) -> tuple[Tensor, Tensor]:
     return places_of(z, steps), tokenizer()(sentences(z))
 
 
-def build(seed: int) -> Any:
+def build(seed: int) -> BLIP:
     """BLIP of lesson 09 whose eye, and its slow copy, read places."""
     torch.manual_seed(seed)
-    model = import_module("minilip.blip").BLIP(tokenizer(), dim=DIM)
-    model.eye = Places()
+    model = BLIP(tokenizer(), dim=DIM)
+    model.eye = Places()  # type: ignore[assignment]  # an eye is whatever makes (B, 1 + P, D)
     model.slow[0] = deepcopy(model.eye).requires_grad_(False)
     return model
 
 
-def train(arm: Arm, data: tuple[Tensor, Tensor], seed: int, progress: bool = True) -> tuple[Any, History]:
+def train(arm: Arm, data: tuple[Tensor, Tensor], seed: int, progress: bool = True) -> tuple[BLIP, History]:
     """One arm with one seed."""
     model = build(seed)
 
@@ -89,7 +89,7 @@ def train(arm: Arm, data: tuple[Tensor, Tensor], seed: int, progress: bool = Tru
     return model, fit(model, batches, arm.steps, lr=LR, seed=seed, label=f"BLIP, seed {seed}", progress=progress)
 
 
-def ask(model: Any, x: Tensor, probe: Probe, way: str) -> Tensor:
+def ask(model: BLIP, x: Tensor, probe: Probe, way: str) -> Tensor:
     """Hits of one probe by one of WAYS. (N,)"""
     score = {"ITC": None, "ITM": model.match, "LM": model.log_likelihood}[way]
     return probe_hits(probe_scores(model, x, probe, score))
